@@ -53,7 +53,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean
+.PHONY: help demo test test-slow test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean test-update chains
 .DELETE_ON_ERROR:
 
 # The text behind "## " of each target.
@@ -63,8 +63,11 @@ help:
 demo: $(VENV)/.base ## install what a Pi needs into .venv, then run the pipeline on the built-in scene
 	$(BIN)/fer-edge demo
 
-test: $(VENV)/.dev ## install everything and run all tests (ARGS='tests/edge -k crop' for some)
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal $(ARGS)
+test: $(VENV)/.dev ## install everything and run the tests (ARGS='tests/edge -k crop' for some)
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m 'not slow' $(ARGS)
+
+test-slow: $(VENV)/.dev ## the tests that take more than about 5 seconds each; half an hour
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal -m slow $(ARGS)
 
 # An environment of its own, made by the rules below, so that the others stay as the lock files say.
 test-backends: ## install everything and PyTorch into .venv-backends; training on TensorFlow, PyTorch and JAX
@@ -79,6 +82,9 @@ test-tune: $(VENV)/.dev ## interrupt searches (train --tune) in every way; takes
 
 test-kills: $(VENV)/.dev ## training runs killed before each of their file operations, and resumed; 20 minutes
 	KILLS_LONG=1 $(BIN)/python -m pytest tests/train/test_run_state.py -k killed_at_a_file_operation $(ARGS)
+
+test-update: $(VENV)/.dev ## `fer-edge update apply` killed at 200 random moments, and before each file operation; 20 minutes
+	UPDATE_LONG=1 $(BIN)/python -m pytest tests/update/test_kills.py -rP $(ARGS)
 
 # Environments of their own in $(LOCKS_VENV); one whose Python is not here is skipped, and that is said.
 test-locks: $(VENV)/.dev ## run tests/edge on the versions of each Pi lock file, and on tflite-runtime (ARGS=--quick: as CI does)
@@ -103,10 +109,10 @@ test-systemd: $(VENV)/.dev ## the service's unit under systemd in a container, a
 	PYTHONPATH=tests $(BIN)/python -m systemd --suite $(SUITE) $(ARGS)
 
 # TFLM: a source tree of TensorFlow Lite Micro, as its create_tflm_tree.py writes it. ARGS='--data PATH' for real faces.
-test-mcu: $(VENV)/.dev ## (TFLM=PATH) exported models on an emulated Cortex-M3, against LiteRT's reference kernels
+test-mcu: $(VENV)/.dev ## (TFLM=PATH) compare exported models on an emulated Cortex-M3 with LiteRT's reference kernels
 	PYTHONPATH=tests $(BIN)/python -m mcu --tflm $(or $(TFLM),TFLM) $(ARGS)
 
-bench-mcu: $(VENV)/.dev $(MCU_VENV)/.installed ## accuracy of the released models on TensorFlow Lite Micro, beside XNNPACK
+bench-mcu: $(VENV)/.dev $(MCU_VENV)/.installed ## accuracy of the released models on TensorFlow Lite Micro, compared with XNNPACK
 	PYTHONPATH=tests $(BIN)/python -m mcu.accuracy --python $(MCU_VENV)/bin/python $(ARGS)
 
 # It skips, and says why, where QEMU is not installed. ARGS='-k usb --out FOLDER': one scenario, its files kept.
@@ -114,7 +120,7 @@ test-v4l2: $(VENV)/.dev ## V4L2 and USB cameras, and the service with them, in a
 	PYTHONPATH=tests $(BIN)/python -m v4l2_vm $(ARGS)
 
 # Everything is installed into a new environment there each time; ARGS='--root DIR' keeps it in DIR.
-test-bare: $(VENV)/.dev ## `make test` in a chroot with make, python3-venv and nothing else, as root (ARGS='tests/flash -n 1')
+test-bare: $(VENV)/.dev ## `make test` in a chroot with only make and python3-venv, as root (ARGS='tests/flash -n 1')
 	PYTHONPATH=tests $(BIN)/python -m bare --suite $(SUITE) $(ARGS)
 
 # IMAGE: a stock image of Raspberry Pi OS Lite that you have, or its URL with ARGS='--sha256 …'; ARGS=--assumptions lists only.
@@ -179,6 +185,9 @@ recipes: $(VENV)/.dev ## write train/recipe.schema.json and docs/reference/recip
 gate: $(VENV)/.dev ## write convert/gate.schema.json and docs/reference/gate.md from the definitions of the gate's rules
 	$(BIN)/python docs/write_gate.py
 
+chains: $(VENV)/.dev ## write chain/chain.schema.json and docs/reference/chain.md from the definitions of a chain
+	$(BIN)/python docs/write_chain.py
+
 bench-pages: $(VENV)/.dev ## write the tables and plots from the committed reports
 	$(BIN)/fer-edge bench report benchmarks/results/*.json --out benchmarks/report
 	$(BIN)/python benchmarks/published_numbers.py
@@ -204,13 +213,13 @@ build: $(VENV)/.dev ## sdist, the wheel built from it, and bills of materials (C
 	$(BIN)/python locks/write_sboms.py dist
 
 # Known vulnerabilities of what the lock files pin. Needs the network: the database is a service of PyPI.
-audit: $(AUDIT_VENV)/.installed ## known vulnerabilities of what the lock files pin; needs the network
+audit: $(AUDIT_VENV)/.installed ## known vulnerabilities of the locked packages; needs the network
 	@for lock in locks/edge.txt locks/dev.txt locks/pi-bookworm-legacy.txt $(PI_LOCKS)/pi-bookworm.txt $(PI_LOCKS)/pi-trixie.txt; do \
 		echo "$$lock"; $(AUDIT_VENV)/bin/pip-audit --strict --disable-pip --require-hashes -r $$lock || { \
 			echo "make audit: $$lock was not found free of known vulnerabilities; without the network nothing can be" >&2; exit 1; }; done
 
 # Everything first, so that base and Pi agree with what the tests ran on.
-lock: $(VENV)/.python ## write locks/*.txt and edge/fer_flash/locks/*.txt again (UPGRADE=--upgrade for the newest of everything)
+lock: $(VENV)/.python ## update locks/*.txt and edge/fer_flash/locks/*.txt (UPGRADE=--upgrade for the newest versions)
 	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(PIP) install uv
 	$(COMPILE) --universal --python-version 3.11 --extra dev --override locks/overrides.in --output-file locks/dev.txt
 	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --extra video --output-file locks/edge.txt

@@ -99,15 +99,15 @@ make_environment() {
 install_service() {
     "$dir/bin/fer-edge" service install
     if [ -n "$update" ]; then
-        systemctl restart fer-edge.service # it would go on with what it has loaded
+        systemctl restart fer-edge.service # otherwise the old code keeps running
     fi
 }
 
 ask() {
     [ -z "$dry" ] || exit 0
     [ -z "$yes" ] || return 0
-    [ -t 0 ] || fail "standard input is not a terminal, so nobody can be asked: add --yes"
-    printf 'Go on? [y/N] '
+    [ -t 0 ] || fail "standard input is not a terminal, so the question cannot be asked: add --yes"
+    printf 'Continue? [y/N] '
     read -r answer || answer=''
     case $answer in
         [yY] | [yY][eE][sS]) ;;
@@ -159,7 +159,7 @@ if [ -n "$service" ] && ! python3 -c 'import picamera2' 2>/dev/null && apt-cache
     packages="$packages python3-picamera2"
 fi
 if [ -n "$packages" ] && ! command -v apt-get >/dev/null; then
-    fail "these packages are missing, and there is no apt-get: $packages"
+    fail "these packages are missing, and so is apt-get: $packages"
 fi
 
 if [ -n "$update" ]; then

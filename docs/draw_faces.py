@@ -1,8 +1,8 @@
-"""Draws a small data set, for the tutorials: class folders of pictures, each with a cartoon face somewhere in it.
+"""Draw a small data set for the tutorials: class folders of pictures, each with a cartoon face somewhere in it.
 
     python docs/draw_faces.py FOLDER
 
-makes FOLDER/angry, FOLDER/smiling and FOLDER/surprised, and beside FOLDER group.png with one face of each.
+makes FOLDER/angry, FOLDER/smiling and FOLDER/surprised, and next to FOLDER group.png with one face of each.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KINDS, COUNT, SIDE = ("angry", "smiling", "surprised"), 100, 160
 
 
 def draw_face(kind: str, random: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """A noisy grey picture with one face, uint8 [SIDE, SIDE]; place, width, light and features vary."""
+    """Return a noisy grey picture with one face, uint8 [SIDE, SIDE]; place, width, light and features vary."""
     picture = np.full((SIDE, SIDE), random.integers(20, 70), np.uint8)
     x, y = (SIDE // 2 + random.integers(-15, 16, 2)).tolist()
     skin, ink = int(random.integers(170, 240)), int(random.integers(0, 50))
@@ -45,7 +45,7 @@ def main(folder: Path) -> None:
         for number in range(COUNT):
             cv2.imwrite(str(folder / kind / f"{number:03}.png"), draw_face(kind, random))
     group = folder.with_name("group.png")
-    # Room beside each, where fer-edge writes what it sees.
+    # Space to the right of each face, where fer-edge writes its result.
     parts = [np.pad(draw_face(kind, random), ((20, 20), (20, 100)), constant_values=40) for kind in KINDS]
     cv2.imwrite(str(group), np.hstack(parts))
     sys.stdout.write(f"{len(KINDS) * COUNT} pictures in {folder}, and {group}\n")

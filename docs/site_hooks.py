@@ -1,4 +1,4 @@
-"""Hooks of MkDocs: pages made from the program, and links into the repository, which the site does not contain."""
+"""Hooks of MkDocs: generate pages from the program, and convert links to files that are not part of the site."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Show links to files of the repository as their paths, and fill in the table of an event's fields."""
+    """Replace links to files of the repository by their paths, and fill in the table of an event's fields."""
     folder = DOCS / Path(page.file.src_uri).parent
 
     def shown(link: re.Match[str]) -> str:
@@ -42,7 +42,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """Take the script for searching without a server from the site itself, not from another host."""
+    """Load the script for searching without a server from the site itself, not from another host."""
     return output.replace("https://unpkg.com/iframe-worker/shim", f"{_up(page.file.dest_uri)}assets/iframe-worker.js")
 
 

@@ -1,4 +1,4 @@
-"""Write docs/demo.webp, the moving picture at the top of the README, from what ``fer-edge demo`` shows.
+"""Write docs/demo.webp, the animation at the top of the README, from the frames of ``fer-edge demo``.
 
 python docs/write_demo_picture.py
 """

@@ -26,6 +26,7 @@ from fer_train.recipe.model import ModelSettings, Vgg16Settings
 from fer_train.recipe.recipe import Recipe
 from fer_train.recipe.schema import recipe_schema
 from fer_train.recipe.targets import TargetSettings
+from fer_train.recipe.tracking import TrackingSettings
 from fer_train.recipe.values import MAX_FLOAT
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,7 @@ SECTIONS: dict[str, type[Settings]] = {
     "[augment]": AugmentSettings,
     "[targets]": TargetSettings,
     "[loop]": LoopSettings,
+    "[tracking]": TrackingSettings,
 }
 
 PAGE = """\
@@ -89,7 +91,7 @@ def allowed(kind: inspect.Type) -> str:
         return ""
     if kind.ge is not None and kind.le not in (None, MAX_FLOAT):
         return f"{kind.ge} to {kind.le}"
-    low = f"at least {kind.ge}" if kind.ge is not None else f"above {kind.gt}" if kind.gt is not None else ""
+    low = f"{kind.ge} or more" if kind.ge is not None else f"above {kind.gt}" if kind.gt is not None else ""
     high = f"at most {kind.le}" if kind.le not in (None, MAX_FLOAT) else f"below {kind.lt}" if kind.lt else ""
     return ", ".join(limit for limit in (low, high) if limit)
 

@@ -34,7 +34,7 @@ CHOSEN = {
     "mqtt.host": "localhost",
     "web.enabled": True,
 }
-"""What the example sets to something else than the default, so that it shows something without any change."""
+"""Values of the example that are not the defaults, so that it does something visible without a change."""
 
 HEAD = """\
 #:schema config.schema.json
@@ -61,7 +61,7 @@ This page is written by `make settings` from the definitions in `edge/fer_edge/s
 """
 
 CAMERAS_EXAMPLE = """
-# Sources with names of their own, and what differs from [source] for each: any key but uris and realtime.
+# Named sources, each with the settings that differ from [source]: any key except uris and realtime.
 # [cameras.door]
 # uri = "rtsp://nvr.lan/cam1"
 # rotate = 90
@@ -70,9 +70,9 @@ CAMERAS_EXAMPLE = """
 CAMERAS_PAGE = """
 ## [cameras.NAME]
 
-A source with a name of its own, and what differs from `[source]` for it: `uri`, and any key of `[source]` but `uris`
-and `realtime`. The name is what events, page, metrics and MQTT use, and stays when the order of the sources changes. A
-name is also given by `NAME=URI` in `source.uris` and on the command line; a table of that name then needs no `uri`.
+A named source, with its `uri` and the settings that differ from `[source]`: any key of it except `uris` and `realtime`.
+Events, page, metrics and MQTT use the name, which stays the same if the order of the sources changes. A source can also
+be named by `NAME=URI` in `source.uris` and on the command line; a table of that name then needs no `uri`.
 
 ```toml
 [source]

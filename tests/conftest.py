@@ -24,7 +24,7 @@ settings.load_profile("fer-edge")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# The commands are started some thousand times; each start would compile the checkout again.
+# Commands are started thousands of times; each start would compile the checkout again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 _TESTS = Path(__file__).parent

@@ -1,8 +1,8 @@
 """A day of the whole daemon in minutes: ``make day`` (``ARGS='--hours 2'`` for less).
 
-A picture for every four seconds, as fast as it goes, in the real process: a file of events that is rotated, a real
-broker that is killed in the middle and comes back, the status page asked all the while. At the end nothing may have
-grown, and what the broker passed on must be the day's events, whole and in order.
+The real process gets a picture for every four seconds of the day, without waiting. Its events go to a rotated file and
+a real broker, which is killed and restarted in between, while the status page is read. At the end, nothing may have
+grown, and the broker must have delivered the day's events completely and in order.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ port = 0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """After ``frames``: MiB resident, threads, open files."""
+    """The process after ``frames``: MiB resident, threads, open files."""
 
     frames: int
     rss_mib: float
@@ -57,7 +57,7 @@ class Sample:
 
 
 def sample(pid: int, url: str) -> Sample:
-    """What the process holds; the page must answer, and be well."""
+    """Return the resources of the process; the page must answer and report no problem."""
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     with urllib.request.urlopen(f"{url}api/status", timeout=30) as answer:
@@ -68,7 +68,7 @@ def sample(pid: int, url: str) -> Sample:
 
 
 def address(errors: Path, process: subprocess.Popen[bytes]) -> str:
-    """Where the page is, once it is there."""
+    """Return the address of the page once it answers."""
     while True:
         found = [line.split()[-1] for line in errors.read_text().splitlines() if "status page at" in line]
         if found:
@@ -78,7 +78,7 @@ def address(errors: Path, process: subprocess.Popen[bytes]) -> str:
 
 
 def pictures(folder: Path, count: int) -> None:
-    """A folder of ``count`` pictures, four seconds apart: one round of the scene, again and again."""
+    """Return a folder of ``count`` pictures, four seconds apart: one round of the scene, repeated."""
     (folder / "pictures").mkdir()
     scene = DemoScene()
     for index in range(count):
@@ -90,7 +90,7 @@ def pictures(folder: Path, count: int) -> None:
 
 
 def live(folder: Path, hours: float, broker: Broker) -> list[Sample]:
-    """Run the day; a sample about every twentieth of it."""
+    """Run the day; return about twenty samples."""
     pictures(folder, round(hours * 900))
     (folder / "c.toml").write_text(CONFIG.format(size=MOST_MIB, keep=MOST_FILES, port=broker.port))
     frames = round(hours * 900)
@@ -121,7 +121,7 @@ def live(folder: Path, hours: float, broker: Broker) -> list[Sample]:
                 broker.kill()
                 print(f"        the broker is killed, for at most {OUTAGE_S:.0f} s")
                 back_at = time.monotonic() + OUTAGE_S
-                # A run that ends during the outage loses what it holds, which is not what is tested here.
+                # A run that ends during the outage loses its queued events, which is not tested here.
                 while time.monotonic() < back_at and sample(process.pid, url).frames < 0.8 * frames:
                     time.sleep(0.2)
                 broker.start()
@@ -132,9 +132,9 @@ def live(folder: Path, hours: float, broker: Broker) -> list[Sample]:
 
 
 def problems(folder: Path, hours: float, samples: list[Sample], listener: Listener) -> list[str]:
-    """What is not as it should be after the day."""
+    """Return the problems found after the day."""
     told = [json.loads(payload) for payload in listener.on("fer-edge/day/pictures/events")]
-    once = list({json.dumps(event): event for event in told}.values())  # QoS 1 may pass one on twice
+    once = list({json.dumps(event): event for event in told}.values())  # QoS 1 may deliver a message twice
     kinds = [event["kind"] for event in once]
     files = sorted(folder.glob("events.jsonl*"), key=lambda path: path.stat().st_mtime)
     kept = [json.loads(line) for path in files for line in path.read_text().splitlines()]
@@ -144,7 +144,7 @@ def problems(folder: Path, hours: float, samples: list[Sample], listener: Listen
         "what the broker passed on ends as the files do": once[-len(kept) :] == kept,
         "times never go back": [event["mono"] for event in once] == sorted(event["mono"] for event in once),
         "a heartbeat a minute, for each face in sight or none": kinds.count("heartbeat") >= round(hours * 60) - 1,
-        "who appeared has left": kinds.count("appeared") == kinds.count("left") > 0,
+        "each face that appeared has left": kinds.count("appeared") == kinds.count("left") > 0,
         "numbers rise": tracks == sorted(set(tracks)),
         f"at most {MOST_FILES + 1} files of {MOST_MIB} MiB": len(files) <= MOST_FILES + 1
         and all(path.stat().st_size <= MOST_MIB * 2**20 for path in files),
@@ -157,7 +157,7 @@ def problems(folder: Path, hours: float, samples: list[Sample], listener: Listen
 
 
 def main() -> int:
-    """The day, and what it left behind."""
+    """Run the day, and check its results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=float, default=24.0)
     hours = parser.parse_args().hours

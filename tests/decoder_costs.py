@@ -2,8 +2,8 @@
 
     make bench-decoders [ARGS='--rounds 7 --seconds 20']
 
-Both run in turns on the same film or stream. The time is that of the whole process for a frame, less the start, which a
-run of one frame shows. A ratio is the median of the rounds' ratios.
+Both run in turns on the same film or stream. The result is the processor time of the whole process per
+frame, without the start, which is measured by a run of one frame. A ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Check a stock image that you have: ``make test-real-image IMAGE=raspios.img.xz``.
 
-First it lists what FER-Edge assumes of the image, each assumption with its source (``image_assumptions``). Then it
-composes a card of it: both file systems must be clean, our files in place, and everything else unchanged, file by file,
-and byte by byte outside of the file systems. The tests do the same with small stand-ins.
+First it lists FER-Edge's assumptions about the image, each with its source (``image_assumptions``). Then it composes a
+card: both file systems must be clean, our files must exist, and everything else must be unchanged, file by file, and
+byte by byte outside of the file systems. The tests do the same with small stand-ins.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ keys = ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIEJk4zIUBj4Gq2JpXrUD0f2eWm8yTqUyJrK
 [fer_edge]
 source = "0"
 """
-"""A USB camera, so that no packages are fetched; ``fer-edge flash debs`` is what tries that."""
+"""A USB camera, so that no packages are downloaded; ``fer-edge flash debs`` tests that."""
 
 
 def refuse_what_blocks(image: str) -> None:
@@ -65,7 +65,7 @@ def look(stock: Path, record: Path | None) -> int:
 
 
 def check(stock: Path, work: Path) -> None:
-    """Compose on the raw image ``stock`` and say what was seen. Raises AssertionError, FerEdgeError."""
+    """Compose a card of the raw image ``stock`` and print the observations. Raises AssertionError, FerEdgeError."""
     (work / "pi.toml").write_text(PI)
     out = work / "out.img"
     made = compose(Stock(str(stock)), out, load_pi_config(work / "pi.toml"), report=print)
@@ -93,7 +93,7 @@ def _below(folder: str, names: frozenset[str]) -> set[str]:
 
 
 def main() -> int:
-    """Run the check; the exit code."""
+    """Run the check; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("image", help="a stock image of Raspberry Pi OS Lite, or its URL")
     parser.add_argument("--sha256", help="SHA-256 of the published image")

@@ -1,7 +1,7 @@
-"""Whether hours of frames leave anything behind: ``make soak`` (``ARGS='--frames 20000'`` for fewer).
+"""Check that hours of frames leak nothing: ``make soak`` (``ARGS='--frames 20000'`` for fewer).
 
-Two real faces cross a small picture, leave, and after a while come again, through the pipeline and the default bundle,
-under the schedule of a live source. Memory, live objects and the ids used for each round are printed at intervals.
+Two real faces cross a small picture, leave, and later return. They are processed by the pipeline with the default
+bundle and the schedule of a live source. Memory, live objects and the ids used for each round are printed at intervals.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ ROUND_FRAMES = 240
 _WIDTH, _HEIGHT, _HEAD = 224, 128, 80
 _SAMPLES = 20
 GROWTH_MIB = 4.0
-"""Resident memory that may be added after the first part: allocators keep some."""
+"""Permitted growth of resident memory after the first part: allocators keep some."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The state after ``frames``: MiB resident, Python objects alive, most tracks at once, ids and events so far."""
+    """The state after ``frames``: MiB resident, live Python objects, maximum of tracks, ids and events so far."""
 
     frames: int
     rss_mib: float
@@ -46,7 +46,7 @@ class Sample:
 
 
 def run(frames: int, every: int) -> Iterator[Sample]:
-    """Show ``frames`` frames; a sample after each ``every``, and only where a round ends."""
+    """Process ``frames`` frames; return a sample after each ``every`` of them, but only at the end of a round."""
     pictures = _round()
     settings = RuntimeSettings(detector=DetectorSettings(min_face_px=36))
     ids = events = tracks = 0
@@ -65,7 +65,7 @@ def run(frames: int, every: int) -> Iterator[Sample]:
 
 
 def problems(samples: list[Sample]) -> list[str]:
-    """What grew that must not: later samples held against the second one, when everything has been loaded."""
+    """Return what has grown, compared with the second sample, when everything was loaded."""
     first, last = samples[1], samples[-1]
     rounds = (last.frames - first.frames) / ROUND_FRAMES
     early_rounds = first.frames / ROUND_FRAMES
@@ -103,7 +103,7 @@ def _round() -> list[UInt8Array]:
 
 
 def main() -> int:
-    """Print the samples; 1 when something grew."""
+    """Print the samples; return 1 if something has grown."""
     parser = argparse.ArgumentParser(prog="soak", description=__doc__.splitlines()[0])
     parser.add_argument("--frames", type=int, default=200_000, metavar="N")
     frames = parser.parse_args().frames

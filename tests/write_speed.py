@@ -1,7 +1,7 @@
 """``make bench-write``: compare the speed of ``fer-edge flash write`` and dd with the same flags, in turns.
 
-Both write the same random image to the same loop device, as dd does with ``bs=4M oflag=direct conv=fsync``. Each round
-gives a ratio; the exit code is 1 where the median of them is below 80 %. Needs root.
+Both write the same random image to the same loop device, dd with ``bs=4M oflag=direct conv=fsync``. Each round gives a
+ratio; the exit code is 1 if their median is below 80 %. Needs root.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> int:
         with backing.open("wb") as stream:
             stream.truncate(arguments.mib * MIB)
         with loop_device(backing) as device:
-            by_dd(image, device), by_us(image, device)  # the backing file's blocks are there from now on
+            by_dd(image, device), by_us(image, device)  # the backing file's blocks are allocated from now on
             rounds = [(by_dd(image, device), *by_us(image, device)) for _ in range(arguments.rounds)]
     for name, speeds in zip(("dd", "flash write", "flash write and compare"), zip(*rounds, strict=True), strict=True):
         print(f"{name:24} median {statistics.median(speeds):7.0f} MB/s, from {min(speeds):.0f} to {max(speeds):.0f}")
@@ -56,7 +56,7 @@ def main() -> int:
 
 
 def by_dd(image: Path, device: str) -> float:
-    """MB/s, as dd says itself."""
+    """Return MB/s, as printed by dd."""
     done = subprocess.run(
         ["dd", f"if={image}", f"of={device}", "bs=4M", "oflag=direct", "conv=fsync"],
         capture_output=True,
@@ -70,7 +70,7 @@ def by_dd(image: Path, device: str) -> float:
 
 
 def by_us(image: Path, device: str) -> tuple[float, float]:
-    """MB/s of writing, with all syncs, and of writing and comparing."""
+    """Return MB/s of writing, with all syncs, and of writing and comparing."""
     speeds = []
     for verify in (False, True):
         with Medium(Path(device)) as medium, contextlib.redirect_stderr(io.StringIO()):

@@ -53,7 +53,7 @@ class Child(Closing):
         alarm.daemon = True
         alarm.start()
         try:
-            with contextlib.suppress(OSError):  # the process has ended, so there is no answer either
+            with contextlib.suppress(OSError):  # the process has ended, and will not answer
                 self._process.stdin.write(data)
                 self._process.stdin.flush()
             line = self._process.stdout.readline()

@@ -49,16 +49,22 @@ class Finding:
     text: str
 
 
-def check(gate: Gate, exported: Exported) -> None:
-    """Check and log all rules. Raises CheckFailedError, whose one line names all rules that are broken."""
-    failed = []
+def check(gate: Gate, exported: Exported) -> list[tuple[str, Finding]]:
+    """Check and log all rules; return the variant and the finding of each.
+
+    Raises:
+        CheckFailedError: if rules are broken; its one line names all of them.
+    """
+    found, failed = [], []
     for variant in gate.judged(tuple(exported.logits)):
         for finding in _findings(gate, exported, variant):
             log.info("gate: %s: %s: %s", variant, "passed" if finding.passed else "REFUSED", finding.text)
+            found.append((variant, finding))
             if not finding.passed:
                 failed.append(f"{variant}: {finding.text}")
     if failed:
         raise CheckFailedError(f"the gate refuses it, and nothing was written: {'; '.join(failed)}")
+    return found
 
 
 def _findings(gate: Gate, exported: Exported, variant: str) -> Iterator[Finding]:

@@ -7,7 +7,7 @@
     ├── InputError (ValueError)         2   unusable input: file, image, video, dataset, argument
     │   ├── ConfigError                 2   settings: TOML file, flag or environment variable
     │   └── MissingExtraError           2   optional dependency not installed
-    ├── SourceLostError (OSError)       3   camera or stream cannot be opened, or was lost
+    ├── SourceLostError (OSError)       3   camera, stream or server of updates cannot be opened, or was lost
     ├── PeersLostError (OSError)        3   other processes of a distributed training lost
     ├── ModelError (ValueError)         4   model bundle or model file refused
     └── OutputError (OSError)           6   output not writable, or disk full

@@ -120,7 +120,7 @@ class Pipeline(Closing):
             variant: Name of the variant; None for the one in the settings.
 
         Raises:
-            InputError: If there is no bundle at that path.
+            InputError: If that path does not exist.
             ModelError: If the bundle, the detector or the variant is refused.
             TypeError: If ``bundle`` is none of these.
         """

@@ -135,6 +135,25 @@ class ModelStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class UpdateStatus:
+    """Status of updates of the model.
+
+    Attributes:
+        phase: ``settled`` or ``probation``; while a new version is taken ``verified``, ``checked`` or ``shadow``.
+        candidate: The version that is being taken; None if there is none.
+        offered: The newest version for this device at the last check; None if none is newer than the one in use.
+        agreement: Share of crops for which the candidate found the same emotion, 0..1; None if it is not known.
+        problem: Why the last check or step failed; None if it succeeded.
+    """
+
+    phase: str
+    candidate: str | None = None
+    offered: str | None = None
+    agreement: float | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class DaemonStatus:
     """Status of the whole daemon at one time.
 
@@ -150,6 +169,7 @@ class DaemonStatus:
         sinks: Status of each sink.
         chip: Status of the chip.
         recent: The newest events, the oldest of them first.
+        update: Status of updates; None if they are off.
     """
 
     mono: float
@@ -163,6 +183,7 @@ class DaemonStatus:
     sinks: tuple[SinkStatus, ...]
     chip: ChipStatus
     recent: tuple[EmotionEvent, ...] = field(default=())
+    update: UpdateStatus | None = None
 
 
 class StatusBoard:
@@ -175,6 +196,7 @@ class StatusBoard:
         self._ready = False
         self._model = ModelStatus()
         self._chip = ChipStatus()
+        self._update: UpdateStatus | None = None
         self._sources: dict[str, SourceStatus] = {}
         self._runtimes: dict[str, Callable[[], RuntimeStatus]] = {}
         self._sinks: list[Callable[[], SinkStatus]] = []
@@ -195,6 +217,11 @@ class StatusBoard:
         """Record the status of the chip."""
         with self._lock:
             self._chip = chip
+
+    def set_update(self, update: UpdateStatus) -> None:
+        """Record the status of updates."""
+        with self._lock:
+            self._update = update
 
     def watch_sink(self, status: Callable[[], SinkStatus]) -> None:
         """Add a sink; ``status()`` is called for each snapshot."""
@@ -235,6 +262,7 @@ class StatusBoard:
         with self._lock:
             sources, runtimes, sinks = list(self._sources.values()), dict(self._runtimes), list(self._sinks)
             model, chip, ready, recent = self._model, self._chip, self._ready, tuple(self._recent)
+            update = self._update
         # Call the status functions without holding the lock, since they acquire other locks.
         sources = [
             replace(source, runtime=runtimes[source.name]()) if with_runtimes and source.name in runtimes else source
@@ -253,4 +281,5 @@ class StatusBoard:
             sinks=tuple(status() for status in sinks),
             chip=chip,
             recent=recent,
+            update=update,
         )

@@ -55,26 +55,9 @@ def check_bundle(bundle: ModelBundle, gate: Path | None, data: Path | None) -> N
             check_file(path, VARIANTS[name], size, len(manifest.labels), 0)
     if gate is None:
         return
-    from fer_bench.accuracy.evaluation import run_on_split
-    from fer_bench.results import REFERENCE
-    from fer_bench.runners import open_runner
-    from fer_convert.gate import Exported, check
-    from fer_convert.gate_rules import read_gate
-    from fer_train.data.dataset import load_dataset
-    from fer_train.splits import PUBLIC_TEST
+    from fer_convert.bundle_gate import judge_bundle
 
-    rules = read_gate(gate)
-    if REFERENCE not in manifest.variants:
-        raise InputError(f"{bundle.folder}: the gate compares with {REFERENCE}, which this bundle does not have")
-    dataset = load_dataset(data)
-    logits = {}
-    for name in dict.fromkeys((REFERENCE, *rules.judged(tuple(manifest.variants)))):
-        runner = open_runner(bundle.folder, name)
-        try:
-            logits[name] = run_on_split(runner, dataset, PUBLIC_TEST)
-        finally:
-            runner.close()
-    check(rules, Exported(bundle, logits, logits[REFERENCE], dataset.splits[PUBLIC_TEST].labels))
+    judge_bundle(bundle, gate, data)
 
 
 def pack(bundle: ModelBundle) -> bytes:

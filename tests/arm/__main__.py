@@ -1,4 +1,4 @@
-"""``make test-arm``: does the runtime do on a Raspberry Pi's processor what it does here?"""
+"""``make test-arm``: compare the runtime on an emulated Raspberry Pi's processor with this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fer_train.data.dataset import load_dataset
 from fer_train.splits import PUBLIC_TEST
 
 FACES = {"int8": 256, "float32": 32}
-"""How many of the drawn faces each variant sees: float32 takes four times as long under emulation."""
+"""Number of faces that each variant classifies: float32 takes four times as long under emulation."""
 SEED = 4
 
 PROGRAM = Path(__file__).parent / "raw_outputs.py"
@@ -36,9 +36,9 @@ BUNDLE = CHECKOUT / "models" / "fer-edge-s"
 
 
 def main() -> None:
-    """Prepare, then check; each part says what it saw."""
+    """Prepare, then check; each part prints what it observed."""
     arguments = _parser().parse_args()
-    # Ends as Ctrl-C does, so that what was mounted and written is undone then too.
+    # SIGTERM acts like Ctrl-C, so that mounts and files are removed then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         _check(SUITES[arguments.suite], arguments.cache, [cpu for cpu in CPUS if cpu.name in arguments.cpu])
@@ -88,7 +88,7 @@ def _check(suite: Suite, cache: Path, cpus: list[Cpu]) -> None:
 
 
 def _faces() -> npt.NDArray[np.uint8]:
-    """A seeded draw from FER2013's PublicTest, uint8 [N, 48, 48]. Raises InputError where there is none."""
+    """Return a seeded sample of FER2013's PublicTest, uint8 [N, 48, 48]. Raises InputError if it is missing."""
     images = load_dataset().splits[PUBLIC_TEST].images
     count = max(FACES.values())
     if len(images) < count:
@@ -131,7 +131,7 @@ def _wanted() -> list[str]:
 
 
 def _as_npy(faces: npt.NDArray[np.uint8]) -> bytes:
-    # The faces go through pipes: none is written anywhere.
+    # The faces go through pipes: none is written to a file.
     stream = io.BytesIO()
     np.save(stream, faces)
     return stream.getvalue()

@@ -1,4 +1,4 @@
-"""Whether two machines' raw outputs of the same model agree."""
+"""Compare two machines' raw outputs of one model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from fer_edge.errors import CheckFailedError
 Arrays = Mapping[str, npt.NDArray[Any]]
 
 TOLERANCE = {"int8": 1.0, "float32": 1e-4}
-"""Largest allowed difference of a raw output: in steps of int8, in logits of float32.
+"""Maximum difference of a raw output: in steps for int8, in logits for float32.
 
-Kernels sum in other orders: float32 was seen to differ by 1e-6. An int8 step is about 0.05 logits.
+Kernels add in different orders: differences of 1e-6 were observed for float32. An int8 step is about 0.05 logits.
 """
 
 
 def compare(reference: Arrays, other: Arrays) -> str:
-    """How the variants in ``reference`` agree, as one line; both are what raw_outputs.py writes.
+    """Return one line about the agreement of the variants in ``reference``; both arguments are from raw_outputs.py.
 
-    Raises CheckFailedError where one does not, or where XNNPACK took fewer nodes: a Pi does not run the slow kernels.
+    Raises CheckFailedError if one differs, or if XNNPACK runs fewer nodes: a Pi must not use the slow kernels.
     """
     parts = []
     for variant, tolerance in TOLERANCE.items():

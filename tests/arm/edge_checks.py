@@ -24,20 +24,20 @@ TESTS = (
 
 
 def check_commands(sandbox: Sandbox) -> str:
-    """``predict`` and ``run demo`` here and there, as one line. Raises CheckFailedError where they do not agree."""
+    """Compare ``predict`` and ``run demo`` here and under emulation; return one line. Raises CheckFailedError."""
     picture = CHECKOUT / "edge" / "fer_edge" / "assets" / "astronaut.jpg"
     here = json.loads(_here("predict", str(picture), "--json"))
     shown = {picture: "/face.jpg"}
     there = json.loads(sandbox.run_python("-m", "fer_edge", "predict", "/face.jpg", "--json", shown=shown))
     face, other = _only_face(here), _only_face(there)
-    # The locks differ in OpenCV: another JPEG decoder or resampler may move the box by a pixel.
+    # The locks have different versions of OpenCV: a JPEG decoder or resampler may move the box by a pixel.
     if Box(*face["box"]).iou(Box(*other["box"])) < 0.9 or not _same_answer(face, other):
         raise CheckFailedError(f"predict: {other} instead of {face}")
 
     demo = ("run", "demo", "--max-frames", str(DEMO_FRAMES), "--events", "-")
     events = [json.loads(line) for line in _here(*demo).splitlines()]
     others = [json.loads(line) for line in sandbox.run_python("-m", "fer_edge", *demo, shown={}).splitlines()]
-    # The scene's own clock, so the same frames are looked at on any machine.
+    # The scene's own clock, so that the same frames are searched on any machine.
     moments = [[(event["kind"], event["mono"]) for event in stream] for stream in (events, others)]
     answers = all(map(_same_answer, events, others))
     if not events or moments[0] != moments[1] or not answers:
@@ -46,9 +46,9 @@ def check_commands(sandbox: Sandbox) -> str:
 
 
 def check_tests(sandbox: Sandbox, tiny_bundle: Path) -> str:
-    """TESTS under emulation, on the installed wheel: only the tests themselves are shown of the checkout.
+    """Run TESTS under emulation on the installed wheel; of the checkout, only the tests are visible.
 
-    Raises CheckFailedError where one fails.
+    Raises CheckFailedError if one fails.
     """
     shown = {CHECKOUT / name: f"/checkout/{name}" for name in ("tests", "pyproject.toml", "edge/config.example.toml")}
     output = sandbox.run_python(
@@ -77,6 +77,6 @@ def _only_face(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same_answer(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    if one["emotion"] is None or other["emotion"] is None:  # an event of no emotion, such as left
+    if one["emotion"] is None or other["emotion"] is None:  # an event without an emotion, such as left
         return one["emotion"] is other["emotion"]
     return one["emotion"] == other["emotion"] and bool(abs(one["confidence"] - other["confidence"]) < 0.05)

@@ -2,7 +2,7 @@
 
 Run on this machine and under emulation, by path, so that nothing but the installed packages takes part. The arrays are
 ``<variant>``, the output tensors [n, labels] of the first n images, and ``<variant>/delegated``, how many nodes of the
-graph a delegate (XNNPACK) has taken over: only the count tells, LiteRT's log does not.
+graph a delegate (XNNPACK) runs: LiteRT's log does not contain this number.
 
     raw_outputs.py BUNDLE int8=256 float32=32
 """

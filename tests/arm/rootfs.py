@@ -1,4 +1,4 @@
-"""The file system of a Raspberry Pi OS release, as far as FER-Edge needs it, in a folder that is kept."""
+"""The parts of a Raspberry Pi OS file system that FER-Edge needs, in a folder that is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MERGED_USR = "/usr/share/mmdebstrap/hooks/merged-usr"
 
 @dataclass(frozen=True, slots=True)
 class Suite:
-    """A release: Debian's name for it, its Python, and its lock file."""
+    """A release: Debian's code name, its Python, and its lock file."""
 
     name: str
     python: str
@@ -39,7 +39,7 @@ SUITES = {
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Folders: the file system, the locked packages, the test tools, .pyc files, board files, the tests' bundle."""
+    """Folders of the file system, locked packages, test tools, .pyc files, board files and the tests' bundle."""
 
     root: Path
     site: Path
@@ -51,7 +51,7 @@ class Prepared:
 
 @contextmanager
 def prepared(suite: Suite, cache: Path) -> Iterator[Prepared]:
-    """The folders of ``suite`` below ``cache``. Raises InputError as ``kept`` does."""
+    """Return the folders of ``suite`` below ``cache``. Raises InputError as ``kept`` does."""
     with kept(cache, suite.name, _made_from(suite), partial(_build, suite)) as folder:
         yield _folders(folder)
 
@@ -80,9 +80,9 @@ def kept(cache: Path, name: str, made_from: bytes, build: Callable[[Path], None]
 
 
 def extract_debian(root: Path, suite: str, arch: str, packages: str) -> None:
-    """Put ``packages`` (by comma) of ``suite``, and what they need, into the folder ``root``.
+    """Extract ``packages`` (separated by commas) of ``suite`` and their dependencies into the folder ``root``.
 
-    Extracted, not configured: under emulation that would take most of an hour.
+    They are not configured: under emulation that would take most of an hour.
     """
     archive = root / "root.tar"
     what = ["--quiet", f"--arch={arch}", "--variant=extract", f"--include={packages}", f"--hook-dir={_MERGED_USR}"]
@@ -92,8 +92,8 @@ def extract_debian(root: Path, suite: str, arch: str, packages: str) -> None:
 
 
 def install_wheels(target: Path, python: str, machine: str, *wanted: str | Path) -> None:
-    """Install what is ``wanted``, in pip's words, into ``target`` as it is for ``python`` (3.11) on ``machine``."""
-    # pip holds what it installs to its own Python, although --python-version names another.
+    """Install ``wanted``, pip's arguments, into ``target`` for ``python`` (3.11) on ``machine``."""
+    # pip checks packages against its own Python, although --python-version names another.
     platform = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}", "--ignore-requires-python"]
     for glibc in ("2_17", "2_27", "2_28"):
         platform.append(f"--platform=manylinux_{glibc}_{machine}")

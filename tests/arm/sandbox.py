@@ -1,4 +1,4 @@
-"""A file system of another architecture in which programs run: QEMU's user mode, binfmt_misc and bubblewrap.
+"""Run programs in a file system of another architecture: QEMU's user mode, binfmt_misc and bubblewrap.
 
 Bubblewrap mounts in a separate namespace, so that nothing stays mounted however the run ends. Programs inside have no
 network and no home folder, and their temporary files are in memory.
@@ -22,13 +22,13 @@ _HANDLER = _BINFMT / "qemu-aarch64"
 _HANDLER_LINE = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 
 _TOLD = 4000
-"""Characters of what a program that failed had printed, at its end."""
+"""Characters of a failed program's output that an error shows, from its end."""
 _PACKAGE_OF = {"qemu-aarch64-static": "qemu-user-static", "mmdebstrap": "mmdebstrap", "bwrap": "bubblewrap"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """A core of a Raspberry Pi: QEMU's name for it, where it is, and what its Linux says of it in /proc/cpuinfo."""
+    """A core of a Raspberry Pi: QEMU's name, the boards that have it, and its lines in /proc/cpuinfo."""
 
     name: str
     board: str
@@ -66,7 +66,7 @@ class Sandbox:
     packages: tuple[Path, ...]
     bytecode: Path
     board: Path
-    """Where the emulated board's /proc/cpuinfo and /sys are written."""
+    """Folder for the emulated board's /proc/cpuinfo and /sys."""
     cpu: Cpu
 
     def run_python(
@@ -78,9 +78,9 @@ class Sandbox:
         cwd: str = "/tmp",
         capture: bool = True,
     ) -> bytes:
-        """Run ``python3 ARGUMENTS`` to its end and give back its stdout; it sees each path of ``shown`` read-only.
+        """Run ``python3 ARGUMENTS`` and return its stdout; each path of ``shown`` is visible to it, read-only.
 
-        With ``capture`` off the output goes where this process's goes. Raises CheckFailedError where it fails.
+        Without ``capture``, it shares the output of this process. Raises CheckFailedError if it fails.
         """
         command = [*self._bubblewrap(shown, environment or {}, cwd), "/usr/bin/python3", *arguments]
         if not capture:
@@ -125,9 +125,9 @@ class Sandbox:
 
 
 def write_board(board: Path, cpu: Cpu) -> dict[Path, str]:
-    """Write what tells programs of the processor to the folder ``board``; gives each path and where it is to be seen.
+    """Write files that describe the processor to the folder ``board``; return each path and its mount point.
 
-    QEMU's user mode shows the host's own. With these XNNPACK's cpuinfo finds no ARM core and LiteRT goes on without
+    QEMU's user mode shows the host's files, in which XNNPACK's cpuinfo finds no ARM core. LiteRT then runs without
     XNNPACK, or crashes.
     """
     cores = board / "sys" / "devices" / "system" / "cpu"
@@ -140,13 +140,13 @@ def write_board(board: Path, cpu: Cpu) -> dict[Path, str]:
 
 
 def last_line(text: bytes) -> str:
-    """The last line of what a program complained with."""
+    """Return the last line of a program's error output."""
     lines = text.decode(errors="replace").strip().splitlines()
     return lines[-1].strip() if lines else "it said nothing"
 
 
 def install_what_is_missing() -> None:
-    """Let apt install the programs that are not here where this is root. Raises InputError with the list elsewhere."""
+    """Install missing programs with apt if this process is root; otherwise raise InputError with their list."""
     missing = [package for program, package in _PACKAGE_OF.items() if shutil.which(program) is None]
     if not missing:
         return
@@ -158,9 +158,9 @@ def install_what_is_missing() -> None:
 
 @contextlib.contextmanager
 def binfmt() -> Iterator[None]:
-    """aarch64 programs start like native ones while the block runs; what was not there before is undone.
+    """Let aarch64 programs start like native ones during the block, then restore the previous state.
 
-    Raises InputError where that cannot be.
+    Raises InputError if that is not possible.
     """
     with contextlib.ExitStack() as undo:
         if not _HANDLER.exists():
@@ -175,7 +175,7 @@ def binfmt() -> Iterator[None]:
                     undo.callback(_HANDLER.write_text, "-1")
             except OSError as error:
                 raise InputError(f"aarch64 programs cannot be made to start here: {error}") from None
-        # Fixed: the kernel holds QEMU open, so that it is found where the sandbox has none.
+        # Flag F: the kernel keeps QEMU open, so that it works inside the sandbox, which does not contain it.
         flags = dict(line.split(" ", 1) for line in _HANDLER.read_text().splitlines() if " " in line).get("flags:", "")
         if "F" not in flags:
             raise InputError(f"{_HANDLER} lacks the flag F: apt-get install qemu-user-static registers it so")
@@ -183,7 +183,7 @@ def binfmt() -> Iterator[None]:
 
 
 def run(command: Sequence[str | Path]) -> None:
-    """Run a preparing step quietly. Raises InputError with its last word where it fails."""
+    """Run a step of the preparation quietly. Raises InputError with its last line if it fails."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     done = subprocess.run(
         [str(part) for part in command],

@@ -1,4 +1,4 @@
-"""The comparison of `make test-arm` says no when it should."""
+"""The comparison of `make test-arm` refuses outputs that differ."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One recipe on TensorFlow, PyTorch and JAX: the same accuracy within noise, and models that TensorFlow converts.
 
-With FER2013 on a subset of it, without it on the tests' gratings. ``make test-backends`` runs this, and prints a table.
+The data are a subset of FER2013, or the tests' gratings without it. ``make test-backends`` runs it and prints a table.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ size_changes = [2]
 """
 SEEDS = (1, 2, 3)
 GATE = "variants = ['int8']\n[accuracy]\nmax_loss_points = 4.0\n"
-"""What int8 may cost, by the upper end of the interval: on so few images that alone is some two points."""
+"""Maximum loss of int8, by the upper end of the interval, which is about two points for so few images."""
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def train(backend: str, data: Path, run: Path, recipe: str, *options: str) -> list[dict[str, Any]]:
-    """``fer-edge train`` on ``backend``; the lines of its history."""
+    """Run ``fer-edge train`` on ``backend``; return the lines of its history."""
     (run.parent / f"{run.name}.toml").write_text(recipe)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_BACKEND", backend)
@@ -91,7 +91,7 @@ def train(backend: str, data: Path, run: Path, recipe: str, *options: str) -> li
 
 @pytest.fixture(scope="module")
 def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
-    """Histories by backend, and by further seeds of TensorFlow; the folders are ``folder_of``'s."""
+    """Return histories by backend, and by further seeds of TensorFlow; ``folder_of`` returns their folders."""
     made = {backend: train(backend, data, folder_of(tmp_path_factory, backend), RECIPE) for backend in BACKENDS}
     for seed in SEEDS[1:]:
         name = f"tensorflow-{seed}"
@@ -112,10 +112,10 @@ def test_all_backends_reach_the_same_accuracy(
     last = {name: lines[-1] for name, lines in runs.items()}
     accuracies = np.array([line["val_accuracy"] for line in last.values()])
     middle, images = float(accuracies.mean()), len(LABELS) * COUNTS["PublicTest"]
-    # Two sources of noise. Which images are in the test: binomial, sqrt(p (1 - p) / n); since all runs are asked about
-    # the same ones this is more than it has to be. And the seed, whose spread TensorFlow's runs show; the backends
-    # draw other first weights from one seed, so they differ as seeds do. The difference of two runs has twice the
-    # variance, and three standard deviations let one sound comparison in 400 fail.
+    # Two sources of noise. The choice of the test images: binomial, sqrt(p (1 - p) / n), which is too large, since all
+    # runs have the same images. And the seed, whose spread TensorFlow's runs show: the backends draw different first
+    # weights from one seed, so they differ as seeds do. The difference of two runs has twice the variance. With a limit
+    # of three standard deviations, one correct comparison in 400 fails.
     binomial = math.sqrt(middle * (1 - middle) / images)
     seeds = float(np.std([last[name]["val_accuracy"] for name in last if name.startswith("tensorflow")], ddof=1))
     noise = 3 * math.sqrt(2 * (binomial**2 + seeds**2))
@@ -132,7 +132,7 @@ def test_all_backends_reach_the_same_accuracy(
 
 @pytest.mark.parametrize("first", ["tensorflow", "jax"])
 def test_from_one_checkpoint_all_backends_go_on_alike(first: str, data: Path, tmp_path: Path) -> None:
-    """The same weights, optimizer, images and, without dropout, steps: what is left is rounding."""
+    """Weights, optimizer, images and, without dropout, steps are equal, so that only rounding differs."""
     recipe = RECIPE.replace("dropout = 0.1", "dropout = 0.0").replace(f"epochs = {EPOCHS}", "epochs = 2")
     recipe = recipe.replace("cooldown_epochs = 2", "cooldown_epochs = 1").replace(
         "size_changes = [2]", "size_changes = [1]"
@@ -144,7 +144,7 @@ def test_from_one_checkpoint_all_backends_go_on_alike(first: str, data: Path, tm
         run = tmp_path / second
         shutil.copytree(stopped, run)
         line = train(second, data, run, recipe, "--resume")[1]
-        # PyTorch's BatchNorm gathers the unbiased variance, which the weights do not see and the validation does.
+        # PyTorch's BatchNorm collects the unbiased variance, which affects the validation but not the weights.
         for name, tolerance in (("loss", 0.01), ("val_loss", 0.05)):
             assert line[name] == pytest.approx(wanted[name], rel=tolerance), (first, second, name)
 
@@ -174,7 +174,7 @@ def test_its_model_converts_under_tensorflow(
         monkeypatch.setenv("KERAS_BACKEND", asked)
         subprocess.run([sys.executable, "-c", LOGITS, run / MODEL, tmp_path / f"{asked}.npy"], check=True)
         answers.append(np.load(tmp_path / f"{asked}.npy"))
-    # float32 through some ten layers, whose sums are made in other orders.
+    # float32 through about ten layers, which add in different orders.
     np.testing.assert_allclose(*answers, rtol=1e-4, atol=1e-4 * float(np.abs(answers[1]).max()))
     monkeypatch.delenv("KERAS_BACKEND")
     (tmp_path / "gate.toml").write_text(GATE)

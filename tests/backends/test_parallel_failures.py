@@ -1,6 +1,6 @@
-"""What goes wrong between processes that train together: each says it in one line, and the run can be resumed.
+"""Failures of distributed training: each process reports them in one line, and the run can be resumed.
 
-No part of ``make test``, for each takes two processes with JAX: ``make test-backends`` runs it.
+``make test-backends`` runs these tests; ``make test`` does not, because each starts two processes with JAX.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ pytestmark = pytest.mark.skipif(
 )
 LONG = RECIPE.replace("epochs = 3", "epochs = 60")
 NOTICED_S = 60
-"""What one may take to notice that another has ended, and to end; 30 s is what it says, and mostly it is quick."""
+"""Time limit for a process to notice that another has ended, and to end. The message names 30 s; usually it is less."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_training(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)  # where a run's network is looked for
+    monkeypatch.syspath_prepend(tmp_path)  # a run's network is imported from here
     return tmp_path
 
 
@@ -44,7 +44,7 @@ def epochs(run: Path) -> int:
 
 
 def in_the_middle(folder: Path) -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
-    """A pair that has done some of its epochs."""
+    """Return a pair of processes that has completed some epochs."""
     (folder / "recipe.toml").write_text(LONG)
     pair = start_pair(folder)
     wait_until(lambda: epochs(folder / "run") >= 2 or pair[0].poll() is not None)
@@ -86,7 +86,7 @@ def test_other_code_is_told_before_training(folder: Path) -> None:
 
 
 def test_processors_that_round_differently_end_with_the_same_weights(folder: Path) -> None:
-    """Their programs are compiled differently, as those for different processors are."""
+    """Their programs are compiled differently, as on different processors."""
     otherwise = {"XLA_FLAGS": "--xla_backend_optimization_level=3"}
     held = []
     for process in start_pair(folder, environments=({}, otherwise)):

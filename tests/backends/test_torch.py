@@ -1,7 +1,7 @@
 """Training on PyTorch (``KERAS_BACKEND=torch``): the fused BatchNorm, and a run from training to conversion.
 
 PyTorch is in no lock file: ``make test-backends`` installs it and runs these tests, which skip where it is missing.
-They run in processes of their own, for Keras has one backend a process.
+They run in separate processes, because a process has only one Keras backend.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HELD_RECIPE = RECIPE.replace("size_changes = [2]", "size_changes = [-1]\ncooldow
 
 
 def on_torch(code: str, *arguments: str | Path) -> None:
-    """Run ``code`` in a Python with Keras on PyTorch; what it asserts is this test's."""
+    """Run ``code`` in a Python with Keras on PyTorch; its assertions are those of the test."""
     prelude = """
 import sys
 import numpy as np
@@ -214,7 +214,7 @@ def torch_run(mini_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 def train(backend: str, data: Path, *options: str | Path) -> str:
-    """``fer-edge train`` on ``backend``; returns what it said on standard error."""
+    """Run ``fer-edge train`` on ``backend``; return its standard error."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KERAS_BACKEND", backend)
         done = fer_edge("train", *options, data=data)
@@ -267,6 +267,6 @@ def test_the_kept_model_holds_keras_own_norm_and_converts(torch_run: Path, mini_
     assert done.returncode == 0, done.stderr
     manifest = load_bundle(tmp_path / "bundle").manifest
     assert set(manifest.variants) == {"float32", "int8"}
-    # The Keras model itself, counted by another runtime: one image of the 56 may fall on the other side.
+    # The same model in another runtime: one of the 56 images may get another label.
     told = json.loads((torch_run / RUN).read_text())["public_test_accuracy"]
     assert list(manifest.variants["float32"].accuracy.values()) == pytest.approx([told], abs=0.02)

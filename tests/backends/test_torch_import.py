@@ -1,4 +1,4 @@
-"""``fer-edge convert model.pt2``: what PyTorch's torch.export.save writes becomes a bundle of the same answers."""
+"""``fer-edge convert model.pt2``: a file of torch.export.save becomes a bundle with the same outputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.training.mini_run import assert_refused, fer_edge
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: make test-backends")
-# Not imported here: onnx2tf takes the limit of recursion away, on which other tests of the process rely.
+# In a separate process: onnx2tf removes the recursion limit, on which other tests of this process rely.
 pytestmark = pytest.mark.skipif(find_spec("onnx2tf") is None, reason="the extra [import] is not installed")
 
 
@@ -38,7 +38,7 @@ def test_an_exported_program_becomes_a_bundle(channels: int, batch: int | None, 
     pixels = np.repeat(images[:, np.newaxis].astype(np.float32) / 255, channels, axis=1)
     with torch.no_grad():
         theirs = model(torch.from_numpy(pixels)).numpy()
-    assert np.ptp(theirs, axis=0).max() > 0.02  # the images have different answers
+    assert np.ptp(theirs, axis=0).max() > 0.02  # the outputs differ between the images
     with open_runner(tmp_path / "out") as runner:
         np.testing.assert_allclose(softmax(runner.logits(images)), theirs, atol=1e-4)
 

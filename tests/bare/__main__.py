@@ -1,4 +1,4 @@
-"""``make test-bare``: ``make test`` on a Debian that has make and python3-venv and nothing else, in a chroot."""
+"""``make test-bare``: run ``make test`` in a chroot with Debian's minimal base, make and python3-venv."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
 from fer_edge.system.user_folders import cache_folder
 
 _DEBIAN = "make,python3-venv"
-"""All that the README asks for."""
+"""The packages that the README requires."""
 _PROGRAMS = {"mmdebstrap": "mmdebstrap", "unshare": "util-linux", "mount": "mount", "git": "git"}
 _CHECKOUT_THERE = "/root/fer-edge"
-# All mounts belong to the namespaces of this shell and are gone when it ends. $0 is the root; the pairs that follow,
-# up to an empty word, are read-only bind mounts, and the rest is the command.
+# All mounts are in this shell's namespaces and disappear when it ends. $0 is the root. The pairs that follow, up to an
+# empty word, are read-only bind mounts, and the rest is the command.
 _ENTER = """
 mount --bind "$0" "$0" # tests make mount namespaces, which need a root that is a mount point
 mount -t proc proc "$0/proc"
@@ -41,7 +41,7 @@ exec chroot "$0" "$@"
 
 
 def main() -> None:
-    """Make the root once, then run the tests in a copy of it; other arguments are pytest's."""
+    """Create the root once, then run the tests in a copy of it; other arguments are for pytest."""
     parser = argparse.ArgumentParser(prog="make test-bare", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="bookworm")
     parser.add_argument("--cache", type=Path, default=cache_folder() / "bare", help="where the root's archive is kept")
@@ -49,7 +49,7 @@ def main() -> None:
         "--root", type=Path, metavar="DIR", help="run in DIR and keep it, so that the next run finds its .venv"
     )
     arguments, pytest_arguments = parser.parse_known_args()
-    # Ends as Ctrl-C does, so that the root is removed then too.
+    # SIGTERM acts like Ctrl-C, so that the root is removed then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         _refuse_if_something_is_missing()
@@ -83,10 +83,10 @@ def _build(suite: str, folder: Path) -> None:
 
 
 def _test(archive: Path, root: Path, pytest_arguments: list[str]) -> None:
-    """Run ``make test`` in ``root``, made from ``archive`` where it is not there. Raises CheckFailedError."""
+    """Run ``make test`` in ``root``, created from ``archive`` if it is missing. Raises CheckFailedError."""
     if not root.exists():
         root.mkdir(parents=True)
-        # The devices are the machine's own.
+        # The devices are this machine's.
         run(["tar", "-x", "--exclude=./dev/*", "-C", root, "-f", archive])
     for name in ("resolv.conf", "hosts"):
         shutil.copy(Path("/etc") / name, root / "etc" / name)
@@ -109,7 +109,7 @@ def _test(archive: Path, root: Path, pytest_arguments: list[str]) -> None:
 
 
 def _copy_checkout(target: Path) -> None:
-    """What `git archive` would give, with what is not committed yet: no .git, nothing that git ignores."""
+    """Return the files of `git archive`, including uncommitted changes: no .git, no ignored files."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=CHECKOUT,

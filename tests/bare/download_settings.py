@@ -1,4 +1,4 @@
-"""How this machine reaches package indexes: pip's settings, proxies and certificates, for use in another root."""
+"""This machine's access to package indexes for use in another root: pip's settings, proxies and certificates."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 @dataclass(frozen=True, slots=True)
 class DownloadSettings:
-    """``environment`` holds the settings as variables; ``paths`` are the files and folders that they name."""
+    """``environment`` contains the settings as variables; ``paths`` are the files and folders that they name."""
 
     environment: dict[str, str]
     paths: tuple[Path, ...]
 
 
 def download_settings() -> DownloadSettings:
-    """Read them where pip does: its configuration files and the environment."""
+    """Return the settings in pip's configuration files and in the environment."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     ).stdout
@@ -34,10 +34,10 @@ def download_settings() -> DownloadSettings:
 
 
 def as_variables(listed: str) -> dict[str, str]:
-    """What ``pip config list`` printed, as variables of the environment, which overrule the files."""
+    """Convert the output of ``pip config list`` to environment variables, which take precedence over the files."""
     variables = {}
     found: list[tuple[str, str]] = re.findall(r"^(\S+?)=(.*)$", listed, flags=re.MULTILINE)
-    # The environment overrules the files, also where it is listed before them.
+    # The environment takes precedence over the files, also if it is listed before them.
     for key, value in sorted(found, key=lambda pair: pair[0].startswith(":env:")):
         option = key.rpartition(".")[2]
         variables[f"PIP_{option.upper().replace('-', '_')}"] = " ".join(str(ast.literal_eval(value)).split())

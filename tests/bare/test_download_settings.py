@@ -1,4 +1,4 @@
-"""What `make test-bare` takes from this machine to reach package indexes."""
+"""The settings with which `make test-bare` accesses package indexes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``fer-edge bundle make``: bundles of .tflite files with whatever quantization they have."""
+"""``fer-edge bundle make``: bundles of .tflite files, quantized in any way or not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 def network(end: str | None = "softmax", shape: tuple[int, ...] = (48, 48, 1), outputs: int = 7) -> Any:
-    """A network for pixels scaled to -1..1 or 0..1, whose answers differ from image to image."""
+    """Return a network for pixels scaled to -1..1 or 0..1, whose outputs differ between images."""
     import keras
 
     keras.utils.set_random_seed(3)
@@ -42,7 +42,7 @@ def network(end: str | None = "softmax", shape: tuple[int, ...] = (48, 48, 1), o
 
 
 def tflite(model: Any, path: Path, *, low: float = 0.0, high: float = 1.0, io: str | None = None) -> Path:
-    """``model`` as a .tflite file: float32, or quantized on pixels scaled to ``low``..``high`` with ``io`` tensors."""
+    """Return ``model`` as a .tflite file: float32, or quantized with ``io`` tensors on pixels in ``low``..``high``."""
     import tensorflow as tf
 
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
@@ -61,6 +61,7 @@ def make(model: Path, out: Path, *options: str | Path) -> Any:
     return fork.fer_edge("bundle", "make", model, "--labels", LABELS, "--out", out, *options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("low", "high", "io", "options"),
     [
@@ -98,6 +99,7 @@ def test_a_files_own_quantization_gives_the_answers_of_the_network(
         assert (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean() >= 0.8
 
 
+@pytest.mark.slow
 def test_it_runs_in_the_commands_and_is_measured_where_there_are_labels(tmp_path: Path) -> None:
     data = write_mini_fer2013(tmp_path / "fer2013.csv")
     file = tflite(network(None), tmp_path / "theirs.tflite", io="int8")
@@ -126,6 +128,7 @@ def test_the_released_file_gives_the_released_answers(tmp_path: Path) -> None:
         np.testing.assert_array_equal(ours.logits(images), theirs.logits(images))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("build", "options", "code", "words"),
     [
@@ -149,6 +152,7 @@ def test_a_range_that_a_quantized_input_cannot_hold_is_refused(tmp_path: Path) -
     assert_refused(make(file, tmp_path / "out", "--input-range", "0..255"), 2, "holds numbers from 0 to 1", "clipped")
 
 
+@pytest.mark.slow
 def test_damaged_and_other_files_are_refused(tmp_path: Path) -> None:
     whole = tflite(network(), tmp_path / "whole.tflite").read_bytes()
     broken = tmp_path / "broken.tflite"
@@ -164,7 +168,7 @@ def test_damaged_and_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_softmax_with_another_beta_is_refused(tmp_path: Path) -> None:
-    """Its answers would differ from those of the runtime's softmax."""
+    """Its outputs would differ from those of the runtime's softmax."""
     file = tflite(network(), tmp_path / "theirs.tflite")
     data = bytearray(file.read_bytes())
     graph = Table(bytes(data), struct.unpack_from("<I", data, 0)[0]).tables(2)[0]

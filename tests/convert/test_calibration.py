@@ -1,4 +1,4 @@
-"""The representative data set: fixed, balanced, spanning the whole range of pixels."""
+"""The representative data set is fixed and balanced, and covers the whole range of pixels."""
 
 from __future__ import annotations
 

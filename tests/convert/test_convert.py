@@ -47,8 +47,8 @@ def test_a_bundle_keeps_the_contract(mini_bundle: Path, mini_run: MiniRun) -> No
     assert manifest.training["macs"] == run["macs"]
     assert manifest.training["dataset"] == run["dataset"]
     assert manifest.training["config"]["name"] == "mini"
-    # float32 is the Keras model itself: the same accuracy, counted by another runtime.
-    # Measured on miniature data, hence not under FER2013's name, although the file is called fer2013.csv.
+    # float32 equals the Keras model: the same accuracy in another runtime.
+    # Measured on miniature data, so the name is not FER2013's, although the file is called fer2013.csv.
     assert manifest.variants["float32"].accuracy == {
         "other_fer2013_public_test": pytest.approx(run["public_test_accuracy"], abs=1e-6)
     }
@@ -101,7 +101,7 @@ def test_the_files_hold_integer_arithmetic_and_no_variables(mini_bundle: Path) -
     found = operators(mini_bundle / "int8.tflite")
     assert "CONV_2D" in found
     assert not {name for name in found if "VARIABLE" in name or "HANDLE" in name or name.startswith("CUSTOM")}
-    # Fully integer: nothing is turned into floats on the way, and raw bytes go in.
+    # Integers only: no tensor is converted to floats, and the input is raw bytes.
     assert "DEQUANTIZE" not in found
     model = LiteRtModel(mini_bundle / "int8.tflite")
     try:
@@ -112,13 +112,14 @@ def test_the_files_hold_integer_arithmetic_and_no_variables(mini_bundle: Path) -
         model.close()
 
 
+@pytest.mark.slow
 def test_an_existing_bundle_is_safe_without_force(mini_bundle: Path, mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "mini"
     shutil.copytree(mini_bundle, out)
     before = (out / "manifest.json").read_bytes()
     assert_refused(fer_edge("convert", mini_run.run, "--out", out, data=mini_run.data), 2, "--force", str(out))
     assert (out / "manifest.json").read_bytes() == before
-    # With --force a conversion that fails must not cost the old bundle either.
+    # Also with --force, a conversion that fails must keep the old bundle.
     broken = tmp_path / "broken.keras"
     broken.write_bytes((mini_run.run / "model.keras").read_bytes()[:5000])
     refused = fork.fer_edge("convert", broken, "--out", out, "--force", data=mini_run.data)
@@ -147,6 +148,7 @@ def test_force_replaces_a_bundle_and_nothing_else(mini_bundle: Path, tmp_path: P
     assert (noted / "NOTES.md").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_termination_leaves_nothing_behind(mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "out" / "mini"
     command = [sys.executable, "-m", "fer_edge", "convert", str(mini_run.run), "--out", str(out)]
@@ -157,7 +159,7 @@ def test_termination_leaves_nothing_behind(mini_run: MiniRun, tmp_path: Path) ->
         time.sleep(0.01)
     process.terminate()
     _, said = process.communicate(timeout=120)
-    if process.returncode != 0:  # on a very quick machine it may be done before the signal arrives
+    if process.returncode != 0:  # on a very fast machine it may end before the signal arrives
         assert process.returncode == 143, said
         assert said.endswith("fer-edge: terminated\n")
         assert list(out.parent.iterdir()) == []
@@ -208,7 +210,7 @@ def test_a_full_disk_leaves_nothing(mini_run: MiniRun, tmp_path: Path) -> None:
         ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", small], check=False, capture_output=True
     )
     if mounted.returncode != 0:
-        pytest.skip("this machine lets nobody mount a tmpfs")
+        pytest.skip("a tmpfs cannot be mounted on this machine")
     try:
         refused = fork.fer_edge("convert", mini_run.run, "--out", small / "mini", data=mini_run.data)
         assert_refused(refused, 6, str(small))
@@ -218,7 +220,7 @@ def test_a_full_disk_leaves_nothing(mini_run: MiniRun, tmp_path: Path) -> None:
 
 
 def test_a_file_without_its_weights_is_refused(tmp_path: Path) -> None:
-    """The converter's silent failure: with the model as second argument the variables stay outside the file."""
+    """A silent failure of the converter: with the model as second argument, the variables are not in the file."""
     import keras
     import tensorflow as tf
 
@@ -237,7 +239,7 @@ def test_a_file_without_its_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_wrong_input_range_is_refused(tmp_path: Path) -> None:
-    """Calibrated on images without black and white, the input's scale is not 1: raw pixels would be misread."""
+    """If calibrated on images without black and white, the input's scale is not 1, and raw pixels would be wrong."""
     import keras
     import tensorflow as tf
 

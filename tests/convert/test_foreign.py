@@ -40,7 +40,7 @@ def dataset(data: Path) -> Dataset:
 
 
 def grey_network(end: str | None = None, outputs: int = 7, first: Any = None) -> Any:
-    """One grey channel, 48 x 48, and nothing that says what its pixels are scaled to, unless by ``first``."""
+    """Return a model for one grey channel, 48 x 48, that does not define its scaling, unless ``first`` does."""
     import keras
 
     pixels = keras.Input((48, 48, 1))
@@ -49,15 +49,16 @@ def grey_network(end: str | None = None, outputs: int = 7, first: Any = None) ->
 
 
 def converted(model: Path, data: Path, *options: str | Path) -> tuple[Path, str]:
-    """The bundle that the command makes, and what it says."""
+    """Return the bundle that the command writes, and its messages."""
     out = model.parent / f"{model.name}-bundle"
     done = fork.fer_edge("convert", model, "--out", out, *options, data=data)
     assert done.returncode == 0, done.stderr
     return out, done.stderr
 
 
+@pytest.mark.slow
 def test_a_three_channel_h5_with_a_softmax_runs_in_every_command(dataset: Dataset, data: Path, tmp_path: Path) -> None:
-    """MobileNetV2 in the legacy HDF5 format, trained on -1..1, its labels in the order of their names."""
+    """MobileNetV2 in the legacy HDF5 format, trained on -1..1, with labels in alphabetical order."""
     import keras
 
     keras.utils.set_random_seed(1)
@@ -94,8 +95,9 @@ def test_a_three_channel_h5_with_a_softmax_runs_in_every_command(dataset: Datase
     assert latency.returncode == 0, latency.stderr
 
 
+@pytest.mark.slow
 def test_a_model_that_scales_its_pixels_itself_needs_no_range(dataset: Dataset, data: Path, tmp_path: Path) -> None:
-    """MobileNetV3Small, whose graph begins with its own scaling, as a .keras file."""
+    """MobileNetV3Small, whose graph starts with a scaling, as a .keras file."""
     import keras
 
     keras.utils.set_random_seed(1)
@@ -108,6 +110,7 @@ def test_a_model_that_scales_its_pixels_itself_needs_no_range(dataset: Dataset, 
     assert "assumed to be angry" in said
 
 
+@pytest.mark.slow
 def test_a_saved_model_is_as_good(dataset: Dataset, data: Path, tmp_path: Path) -> None:
     """MobileNet, for images of any size, exported as a SavedModel, which has no layers."""
     import keras
@@ -129,7 +132,7 @@ def test_a_saved_model_is_as_good(dataset: Dataset, data: Path, tmp_path: Path) 
 
 
 def test_what_was_trained_in_mixed_precision_is_converted_in_float32(data: Path, tmp_path: Path) -> None:
-    """And pixels that an adapted Normalization scales, whose factors are computed within the graph."""
+    """The same with an adapted Normalization, whose factors are computed in the graph."""
     import keras
 
     adapted = keras.layers.Normalization(axis=-1, dtype="float32")
@@ -147,9 +150,9 @@ def test_what_was_trained_in_mixed_precision_is_converted_in_float32(data: Path,
 
 
 def test_a_sequential_without_an_input_layer_is_converted(data: Path, tmp_path: Path) -> None:
-    """Built by the first batch that it saw, it keeps that batch's size; one of its convolutions is grouped.
+    """A model built by its first batch keeps that batch's size; one of its convolutions is grouped.
 
-    It gives all images one label, which is reported.
+    It returns one label for all images, which is reported.
     """
     import keras
 
@@ -169,7 +172,7 @@ def test_a_sequential_without_an_input_layer_is_converted(data: Path, tmp_path: 
 
 
 def test_one_label_for_every_image_is_no_better_than_chance() -> None:
-    """In FER2013's PublicTest a quarter is happy, which is more than chance lets expect."""
+    """A quarter of FER2013's PublicTest is happy, more than by chance."""
     skewed = np.array([3] * 4 + [0, 1, 2] * 4)
     assert most_by_chance(skewed, 3) == pytest.approx(0.5)
     assert most_by_chance(np.array([3] * 9 + [0, 1, 2, 4, 5, 6]), 7) == pytest.approx(0.6)
@@ -177,7 +180,7 @@ def test_one_label_for_every_image_is_no_better_than_chance() -> None:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models that are refused, and of some that need a word."""
+    """Return a folder of models that are refused, or accepted only with a flag."""
     import keras
 
     folder = tmp_path_factory.mktemp("models")
@@ -217,6 +220,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options", "code", "words"),
     [
@@ -250,13 +254,14 @@ def test_what_cannot_be_supported_is_refused_with_the_reason(
     models: Path, data: Path, tmp_path: Path, name: str, options: list[str], code: int, words: list[str]
 ) -> None:
     refused = fork.fer_edge("convert", models / name, "--out", tmp_path / "out", *options, data=data)
-    if refused.stderr.startswith("usage"):  # a flag's own value
+    if refused.stderr.startswith("usage"):  # the value of a flag
         assert (refused.returncode, words[0] in refused.stderr) == (code, True)
         return
     assert_refused(refused, code, *words)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_options_of_foreign_models_are_refused_for_a_bundle(models: Path, data: Path, tmp_path: Path) -> None:
     bundle, said = converted(models / "scales.keras", data, "--variants", "float32")
     assert "it does not end in a softmax" in said
@@ -265,7 +270,7 @@ def test_options_of_foreign_models_are_refused_for_a_bundle(models: Path, data: 
 
 
 def test_an_untrained_model_is_distinguished_from_a_broken_export() -> None:
-    """A network of random weights gives all images nearly one answer, and no 8 bits keep its labels."""
+    """A network with random weights has nearly the same output for all images, so that int8 cannot keep its labels."""
     random = np.random.default_rng(0)
     learned = random.normal(0, 1, (50, 7)).astype(np.float32)
     with pytest.raises(ModelError, match=r"at least 85.0% wanted\)$"):

@@ -1,4 +1,4 @@
-"""The gate: passing, refusing through the real command, and refusing a model broken on purpose by each rule."""
+"""The gate: it passes, it refuses through the real command, and each rule refuses a model broken on purpose."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ KIND = Gate(
     file=FileRules(max_bytes=100_000, operators=OPERATORS),
     latency=LatencyRules(max_time_over_float32=50),
 )
-"""Rules that an intact export of the miniature model keeps with a wide margin."""
+"""Rules that an intact export of the miniature model satisfies by a wide margin."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Workshop:
-    """A trained miniature model and a data set with enough test images to tell a loss."""
+    """A trained miniature model and a data set with enough test images to measure a loss."""
 
     source: SourceModel
     dataset: Dataset
@@ -61,7 +61,7 @@ class Workshop:
         return Exported(load_bundle(folder), logits, logits["float32"], truth)
 
     def with_int8_of(self, model: Any, healthy: Path, name: str) -> Exported:
-        """A copy of the bundle ``healthy`` whose int8 file was made of another model."""
+        """Return a copy of the bundle ``healthy`` whose int8 file is from another model."""
         folder = self.folder / name
         shutil.copytree(healthy, folder)
         data = export(model, VARIANTS["int8"], calibration_images(self.dataset))
@@ -87,13 +87,13 @@ def healthy(workshop: Workshop) -> Path:
 
 
 def saved(model: Any, path: Path) -> SourceModel:
-    """``model`` as a Keras file that a user brings."""
+    """Return ``model`` as a user's Keras file."""
     model.save(path)
     return open_source_model(path)
 
 
 def with_loud_channel(source: SourceModel, loudness: float) -> Any:
-    """The same function in float32; in int8 one channel takes the whole range and leaves the others a few steps."""
+    """Return a model with the same function in float32; in int8, one channel uses nearly the whole range."""
     import keras
 
     *_, last = source.keras.layers
@@ -109,6 +109,7 @@ def with_loud_channel(source: SourceModel, loudness: float) -> Any:
     return model
 
 
+@pytest.mark.slow
 def test_a_healthy_model_passes_and_each_measured_value_is_logged(
     workshop: Workshop, healthy: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -138,11 +139,11 @@ def test_logits_that_are_too_small_are_refused_by_their_calibration(workshop: Wo
     with pytest.raises(CheckFailedError) as refused:
         check(Gate(accuracy=KIND.accuracy), exported)
     assert "calibration error rises by +" in str(refused.value)
-    assert "top-1" not in str(refused.value)  # the labels are as they were
+    assert "top-1" not in str(refused.value)  # the labels are unchanged
 
 
 def test_a_file_with_its_weights_in_floats_is_too_large(workshop: Workshop, healthy: Path) -> None:
-    """int8.tflite holding the float32 model: what a converter that silently skipped quantization writes."""
+    """int8.tflite contains the float32 model, as if a converter had silently skipped quantization."""
     broken = workshop.folder / "large"
     shutil.copytree(healthy, broken)
     shutil.copyfile(broken / "float32.tflite", broken / "int8.tflite")
@@ -156,7 +157,7 @@ def test_a_file_with_its_weights_in_floats_is_too_large(workshop: Workshop, heal
 
 
 def with_hashes_of_now(folder: Path) -> Path:
-    """Write the present hashes and sizes of the files to the manifest in ``folder``."""
+    """Write the current hashes and sizes of the files to the manifest in ``folder``."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for entry in manifest["variants"].values():
         entry["sha256"] = file_sha256(folder / entry["file"])
@@ -170,7 +171,7 @@ def test_an_operator_outside_the_set_is_refused(workshop: Workshop, tmp_path: Pa
 
     model = workshop.source.keras
     *_, last = model.layers
-    gated = keras.layers.Activation("gelu")(last.input)  # becomes operators of its own
+    gated = keras.layers.Activation("gelu")(last.input)  # becomes separate operators
     other = keras.Model(model.input, keras.layers.Dense(7)(gated))
     other.layers[-1].set_weights(last.get_weights())
     source = saved(other, tmp_path / "gelu.keras")
@@ -179,8 +180,9 @@ def test_an_operator_outside_the_set_is_refused(workshop: Workshop, tmp_path: Pa
     assert not (workshop.folder / "foreign").exists()
 
 
+@pytest.mark.slow
 def test_int8_slower_than_float32_is_refused(workshop: Workshop, tmp_path: Path) -> None:
-    """PReLU has no quick int8 kernel: eight times float32's time on the machine that this was written on."""
+    """PReLU has no fast int8 kernel: it took eight times as long as float32 where it was measured."""
     import keras
 
     pixels = keras.Input((48, 48, 1))
@@ -205,6 +207,7 @@ def test_the_error_names_all_broken_rules_in_one_line(workshop: Workshop, health
     assert "CONV_2D" in message
 
 
+@pytest.mark.slow
 def test_the_command_refuses_with_exit_1_and_leaves_the_old_bundle(
     mini_run: MiniRun, healthy: Path, tmp_path: Path
 ) -> None:
@@ -267,3 +270,20 @@ def test_the_shipped_model_keeps_the_files_rules_of_the_shipped_gate() -> None:
     nothing = np.zeros((1, 7), np.float32)
     files = Gate(variants=gate.variants, file=gate.file)
     check(files, Exported(committed, {"int8": nothing}, nothing, np.zeros(1, np.int64)))
+
+
+def test_bundle_check_judges_a_bundle_and_writes_only_what_passed(
+    tiny_bundle: Path, mini_run: MiniRun, tmp_path: Path
+) -> None:
+    rules, found = tmp_path / "gate.toml", tmp_path / "found.json"
+    words = ("--gate", rules, "--json", found, "--data", mini_run.data)
+    rules.write_text("variants = ['int8']\n[file]\nmax_bytes = 10\n")
+    assert_refused(fer_edge("bundle", "check", tiny_bundle, *words), 1, "the gate refuses it", "(at most 10)")
+    assert not found.exists()
+    rules.write_text("variants = ['int8']\n[file]\nmax_bytes = 1000000\n")
+    done = fer_edge("bundle", "check", tiny_bundle, *words)
+    assert done.returncode == 0, done.stderr
+    (rule,) = json.loads(found.read_text())["passed"]
+    assert rule["variant"] == "int8" and done.stdout == f"int8: {rule['finding']}\n"
+    shipped = ROOT / "edge" / "fer_edge" / "model" / "default_bundle"
+    assert_refused(fer_edge("bundle", "check", shipped, *words), 2, "compares with float32")

@@ -42,6 +42,7 @@ def report(analysed: tuple[str, Path]) -> dict[str, Any]:
     return table
 
 
+@pytest.mark.slow
 def test_each_quantized_layer_is_listed_once_by_its_name(report: dict[str, Any], analysed: tuple[str, Path]) -> None:
     layers = report["layers"]
     assert sorted(layer["layer"] for layer in layers) == sorted(LAYERS)
@@ -52,7 +53,7 @@ def test_each_quantized_layer_is_listed_once_by_its_name(report: dict[str, Any],
     assert names.index("s0b0_1") < names.index("s0b0_2") < names.index("s0b0_add") < names.index("s1b0_1")
     kinds = {layer["layer"]: layer["operators"] for layer in layers}
     assert (kinds["stem"], kinds["s0b0_add"], kinds["logits"]) == (["CONV_2D"], ["ADD"], ["FULLY_CONNECTED"])
-    # What hurts most comes first, in the table too.
+    # The largest error comes first, also in the table.
     assert [layer["alone"] for layer in layers] == sorted((layer["alone"] for layer in layers), reverse=True)
     shown = [line.split()[0] for line in analysed[0].splitlines() if line.split() and line.split()[0] in LAYERS]
     assert shown == [layer["layer"] for layer in layers]
@@ -62,7 +63,7 @@ def test_each_quantized_layer_is_listed_once_by_its_name(report: dict[str, Any],
 
 def test_the_errors_are_those_of_rounding(report: dict[str, Any]) -> None:
     for layer in report["layers"]:
-        # Where ReLU gives zeros, they are exact: less than 0.289, hardly more.
+        # The zeros of a ReLU are exact, so the error is below 0.289, or hardly above.
         assert 0.02 < layer["rmse_steps"] < 0.5, layer
         assert abs(layer["mean_steps"]) < 0.3
         assert layer["rmse_steps"] <= layer["max_steps"]
@@ -88,7 +89,7 @@ def test_an_unknown_layer_is_refused_with_those_there_are(mini_run: MiniRun) -> 
 
 
 def test_names_that_look_alike_and_a_layer_of_several_operators() -> None:
-    """Keras numbers its layers (conv2d, conv2d_1), as TensorFlow does its scopes."""
+    """Keras numbers its layers (conv2d, conv2d_1) in the same way as TensorFlow its scopes."""
     import keras
 
     keras.backend.clear_session()
@@ -106,6 +107,6 @@ def test_names_that_look_alike_and_a_layer_of_several_operators() -> None:
     kinds = [operator.kind for operator in quantizer.operators if operator.layer == "separable_conv2d"]
     assert kinds == ["DEPTHWISE_CONV_2D", "CONV_2D"]
     written = [kind for kind, _, _ in operator_tensors(quantizer.export(["separable_conv2d"]))]
-    # In float from the depthwise convolution to the pointwise one, without a detour between the two.
+    # In float from the depthwise convolution to the pointwise one, without a conversion between the two.
     place = written.index("DEQUANTIZE")
     assert written[place : place + 4] == ["DEQUANTIZE", "DEPTHWISE_CONV_2D", "CONV_2D", "QUANTIZE"]

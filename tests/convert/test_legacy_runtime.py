@@ -1,4 +1,4 @@
-"""Released files and every variant on tflite-runtime 2.14, the oldest they must run on, in an own environment."""
+"""Released files and every variant on tflite-runtime 2.14, the oldest supported runtime, in a separate environment."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def run(python: Path, model: Path, output: Path) -> np.ndarray[tuple[int, ...], 
     return np.load(output).astype(np.float64)
 
 
+@pytest.mark.slow
 def test_every_tflite_variant_runs_on_both(legacy_python: Path, mini_bundle: Path, tmp_path: Path) -> None:
     for spec in VARIANTS.values():
         if spec.onnx_of is None:
@@ -54,6 +55,6 @@ def test_both_runtimes_agree(legacy_python: Path, tmp_path: Path, variant: str, 
     ours = run(Path(sys.executable), model, tmp_path / "ours.npy")
     theirs = run(legacy_python, model, tmp_path / "theirs.npy")
     assert np.ptp(ours) > 0
-    # int8, in steps of the quantized logit: each layer may round to the other side, and now and then two do alike.
+    # int8, in steps of the quantized logit: each layer may round differently, and sometimes two such errors add up.
     np.testing.assert_allclose(theirs, ours, atol=tolerance)
     assert (np.abs(theirs - ours) <= min(tolerance, 1.0)).mean() > 0.95

@@ -1,4 +1,4 @@
-"""`fer-edge export mcu`: the sources hold the model, and golden outputs of LiteRT. `make test-mcu` runs them."""
+"""`fer-edge export mcu`: the sources contain the model and golden outputs of LiteRT. `make test-mcu` runs them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_the_sources_hold_the_model_and_its_golden_outputs(tmp_path: Path) -> No
         "AddAdd", "AddConv2D", "AddFullyConnected", "AddMean", "AddQuantize",
     }  # fmt: skip
     (arena,) = re.findall(r"kArenaBytes = (\d+);", header)
-    assert 33_716 <= int(arena) <= 1.2 * 33_716  # what TFLM uses on a Cortex-M3: make test-mcu
+    assert 33_716 <= int(arena) <= 1.2 * 33_716  # TFLM's use on a Cortex-M3, by make test-mcu
     assert f"{int(arena):,} bytes in RAM" in result.stdout
 
 
@@ -75,6 +75,7 @@ def test_what_cannot_be_exported_is_one_line_and_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_only_an_earlier_export_is_replaced(tmp_path: Path) -> None:
     command = ("export", "mcu", MODELS / "fer-edge-xs", "--out", "fw", "--golden", 2)
     assert fer_edge(*command, cwd=tmp_path).returncode == 0

@@ -23,7 +23,7 @@ from support.training.mini_run import assert_refused
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Not imported here: onnx2tf takes the limit of recursion away, on which other tests of the process rely.
+# In a separate process: onnx2tf removes the recursion limit, on which other tests of this process rely.
 pytestmark = pytest.mark.skipif(find_spec("onnx2tf") is None, reason="the extra [import] is not installed")
 
 
@@ -62,6 +62,7 @@ def write_onnx(
     return path
 
 
+@pytest.mark.slow
 def test_an_onnx_file_for_one_image_becomes_a_bundle_of_the_same_answers(tmp_path: Path) -> None:
     data = write_mini_fer2013(tmp_path / "fer2013.csv")
     path = write_onnx(tmp_path / "theirs.onnx")
@@ -80,8 +81,9 @@ def test_an_onnx_file_for_one_image_becomes_a_bundle_of_the_same_answers(tmp_pat
     np.testing.assert_allclose(ours / ours.sum(axis=1, keepdims=True), theirs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_channels_last_three_channels_and_any_size(tmp_path: Path) -> None:
-    """As tf2onnx writes a Keras model."""
+    """Return a Keras model as tf2onnx writes it."""
     import keras
     import tensorflow as tf
     import tf2onnx
@@ -103,6 +105,7 @@ def test_channels_last_three_channels_and_any_size(tmp_path: Path) -> None:
     assert found.labels == FER2013_LABELS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -117,6 +120,7 @@ def test_what_does_not_suit_is_refused(changes: dict[str, Any], words: str, tmp_
         open_foreign(path, ForeignOptions(parse_input_range("0..1")))
 
 
+@pytest.mark.slow
 def test_numbers_without_labels_operators_of_others_and_quantized_files_are_refused(tmp_path: Path) -> None:
     import onnx
 
@@ -135,6 +139,7 @@ def test_numbers_without_labels_operators_of_others_and_quantized_files_are_refu
         open_foreign(tmp_path / "quantized.onnx", options)
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_by_the_command_in_one_line(tmp_path: Path) -> None:
     data = write_mini_fer2013(tmp_path / "fer2013.csv")
     whole = write_onnx(tmp_path / "whole.onnx").read_bytes()

@@ -54,6 +54,7 @@ def test_what_cannot_be_is_told() -> None:
         fit_offsets(logits, np.zeros(8, dtype=np.int64), LABELS, {"fear": 0.5})
 
 
+@pytest.mark.slow
 def test_the_command_gives_the_recall_and_the_manifest_says_how(mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     floors = ("--min-recall", "disgust=0.9", "fear=.5")
@@ -70,6 +71,7 @@ def test_the_command_gives_the_recall_and_the_manifest_says_how(mini_run: MiniRu
     assert found["fear"] >= 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("floor", ["disgust", "disgust=2", "disgust=-0.1", "=0.5", "disgust=nan", "anger=0.5"])
 def test_a_wrong_floor_is_refused(mini_run: MiniRun, tmp_path: Path, floor: str) -> None:
     out = tmp_path / "bundle"

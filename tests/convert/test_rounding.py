@@ -1,4 +1,4 @@
-"""Rounding a kernel's weights together: never worse than one by one, the best there is, and kept by the converter."""
+"""Joint rounding of a kernel's weights: never worse than separate rounding, optimal, and kept by the converter."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cost(weights: Vector, rounded: Vector, moments: Vector) -> float:
 
 
 def random_moments(seed: int, size: int) -> Vector:
-    """Of patches that are bright all over with a little texture, as grey pictures are."""
+    """Return patches that are bright with a little texture, as in grey pictures."""
     random = np.random.default_rng(seed)
     patches = random.uniform(0.1, 0.9, (200, 1)) + random.normal(0, 0.05, (200, size))
     return np.asarray(patches.T @ patches / len(patches))
@@ -71,7 +71,7 @@ def test_moments_are_those_of_the_patches() -> None:
 
 
 def test_an_edge_detector_no_longer_answers_to_brightness(tmp_path: Path) -> None:
-    """The case it is made for: kernels that sum to nothing, made much of by the normalization behind them."""
+    """The intended case: kernels with a sum near 0, whose output the normalization after them amplifies."""
     import keras
 
     random = np.random.default_rng(0)

@@ -33,19 +33,19 @@ def network(scale: Callable[[Any], Any]) -> Any:
     pixels = keras.Input((48, 48, 1))
     x = keras.layers.Conv2D(8, 5, strides=4, activation="relu")(scale(pixels))
     x = keras.layers.BatchNormalization()(x)
-    start = keras.initializers.RandomNormal(stddev=0.5, seed=3)  # so that the answers differ between images
+    start = keras.initializers.RandomNormal(stddev=0.5, seed=3)  # so that the outputs differ between images
     return keras.Model(pixels, keras.layers.Dense(7, "softmax", kernel_initializer=start)(keras.layers.Flatten()(x)))
 
 
 def keras_3(scale: Callable[[Any], Any], path: Path) -> Callable[[Any], Any]:
-    """Export by ``Model.export``; return what answers for the model."""
+    """Export by ``Model.export``; return a function with the model's outputs."""
     model = network(scale)
     model.export(path, verbose=False)
     return model  # type: ignore[no-any-return]
 
 
 def module(path: Path) -> Callable[[Any], Any]:
-    """A tf.Module that divides by 255, saved with its signature; it answers by a dictionary."""
+    """A tf.Module that divides by 255, saved with its signature; it returns a dictionary."""
     import tensorflow as tf
 
     class Module(tf.Module):  # type: ignore[misc]
@@ -99,6 +99,7 @@ def keras_division(path: Path) -> Callable[[Any], Any]:
     return keras_3(lambda x: x / 255.0, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "scaled_to"),
     [

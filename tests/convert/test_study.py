@@ -1,4 +1,4 @@
-"""``fer-edge bench study`` as a process: what it measures, and what is left when it is stopped."""
+"""``fer-edge bench study`` as a process: its measurements, and its files if it is stopped."""
 
 from __future__ import annotations
 
@@ -40,13 +40,14 @@ def studied(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return done.stdout, out
 
 
+@pytest.mark.slow
 def test_every_size_and_seed_is_measured(studied: tuple[str, Path]) -> None:
     shown, out = studied
     study = read(out / "new" / "study.json")
     assert study == read(out / "other.json")
     assert (study["model"], study["split"], study["partial"]) == ("mini", "PublicTest", False)
     kinds = {(point["rule"], point["size"], point["seed"]) for point in study["points"]}
-    # There are no 64 images of a class, but 24; those that leaked are left out.
+    # A class has 24 images, fewer than 64; leaked ones are left out.
     assert kinds == {("balanced", size, seed) for size in (7, 24 * 7) for seed in (SEED, SEED + 1)}
     for found in (study["reference"], *(point["accuracy"] for point in study["points"])):
         assert found["n"] == 56
@@ -60,6 +61,7 @@ def test_every_size_and_seed_is_measured(studied: tuple[str, Path]) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_choice_of_convert_gives_the_file_of_convert(
     studied: tuple[str, Path], mini_run: MiniRun, tmp_path: Path
 ) -> None:
@@ -81,7 +83,7 @@ def test_the_rules_choose_as_many_and_what_they_say(mini_run: MiniRun) -> None:
         assert set(chosen) != set(choose(dataset, rows, 4, 2)), name
         assert len(choose(dataset, rows, 1000, 1)) == len(rows)
     assert np.bincount(split.labels[RULES["balanced"](dataset, rows, 4, 1)]).tolist() == [4] * 7
-    # Its quartiles of brightness are those of all.
+    # It has the same quartiles of brightness as all images.
     brightness = split.images.mean(axis=(1, 2))
     np.testing.assert_allclose(
         np.percentile(brightness[RULES["brightness"](dataset, rows, 8, 1)], (25, 50, 75)),
@@ -90,6 +92,7 @@ def test_the_rules_choose_as_many_and_what_they_say(mini_run: MiniRun) -> None:
     )
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_was_measured(mini_run: MiniRun, tmp_path: Path) -> None:
     words = ["bench", "study", str(mini_run.run), "--seeds", "500", "--per-class", "1", "--out", "out"]
     process = subprocess.Popen(
@@ -116,6 +119,7 @@ def test_ctrl_c_leaves_what_was_measured(mini_run: MiniRun, tmp_path: Path) -> N
     assert (tmp_path / "out" / "study.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_bad_input_is_one_line(mini_run: MiniRun, tmp_path: Path) -> None:
     def refused(code: int, *words: str, told: str, command: str = "study", model: Path = mini_run.run) -> None:
         done = fer_edge("bench", command, model, *words, data=mini_run.data, cwd=tmp_path)

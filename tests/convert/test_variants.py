@@ -1,4 +1,4 @@
-"""What each variant promises, on the files that the real command made of a tiny model."""
+"""The properties of each variant, tested on files that the real command makes from a tiny model."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Logits = dict[str, npt.NDArray[np.float32]]
 
 @pytest.fixture(scope="module")
 def logits(mini_bundle: Path, mini_run: MiniRun) -> Logits:
-    """Logits [N, labels] of every variant on the miniature PublicTest."""
+    """Return the logits [N, labels] of every variant on the miniature PublicTest."""
     images = load_dataset(mini_run.data).splits[PUBLIC_TEST].images
     found = {}
     for name in VARIANTS:
@@ -38,7 +38,7 @@ def logits(mini_bundle: Path, mini_run: MiniRun) -> Logits:
 
 
 def weight_dtypes(path: Path) -> set[str]:
-    """Dtypes of the file's tensors of 1,000 values and more, as they are stored."""
+    """Return the stored dtypes of the file's tensors with 1,000 or more values."""
     if path.suffix == ".onnx":
         import onnx
 
@@ -85,7 +85,7 @@ def test_narrower_numbers_move_the_logits_as_little_as_they_should(logits: Logit
     ):
         error = float(np.sqrt(np.mean((logits[variant] - logits["float32"]) ** 2)))
         assert error < share * spread, (variant, error, spread)
-        # It is another file, and not float32 under another name.
+        # It is a different file, not float32 under another name.
         assert variant == "onnx_float32" or error > 0
 
 
@@ -105,7 +105,7 @@ def test_the_readme_has_a_row_for_each() -> None:
 def test_what_the_graphs_hold(mini_bundle: Path) -> None:
     quantized = set(onnx_translation.operators(mini_bundle / "onnx_int8.onnx"))
     assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= quantized
-    # BatchNorm is folded into the convolutions: what is left to add are the residuals.
+    # BatchNorm is folded into the convolutions: the only additions are the residuals.
     assert not {"BatchNormalization", "Mul", "Sub"} & set(onnx_translation.operators(mini_bundle / "onnx_float32.onnx"))
     # float16 weights are widened as the file is loaded; int16x8 has floats at its two ends alone; int8 has none.
     for variant, ends in (("float16", {"DEQUANTIZE"}), ("int16x8", {"QUANTIZE", "DEQUANTIZE"})):
@@ -145,6 +145,7 @@ def test_a_translation_that_answers_otherwise_is_refused() -> None:
     refuse("onnx_int8", once, steps)
 
 
+@pytest.mark.slow
 def test_the_device_refuses_onnx_and_the_bench_runs_it(mini_bundle: Path, mini_run: MiniRun) -> None:
     for command in ("run", "predict"):
         refused = fer_edge(

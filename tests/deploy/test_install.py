@@ -69,7 +69,7 @@ def test_it_asks_and_takes_no_for_an_answer(python: Path, tmp_path: Path) -> Non
     for answer in ("", "n", "no"):
         command = ["sh", str(SCRIPT), "--no-service", "--dir", str(tmp_path / "env")]
         terminal = Terminal(command, tmp_path, environment(python))
-        terminal.answer(r"Go on\? \[y/N\] ", answer)
+        terminal.answer(r"Continue\? \[y/N\] ", answer)
         assert terminal.end() == 1
         assert "Nothing was changed." in terminal.said
     assert not (tmp_path / "env").exists()
@@ -104,6 +104,7 @@ def has_index() -> bool:
     return subprocess.run(index, capture_output=True, timeout=120, check=False).returncode == 0
 
 
+@pytest.mark.slow
 def test_it_installs_updates_and_removes(python: Path, tmp_path: Path) -> None:
     if not has_index():
         pytest.skip("needs a package index")

@@ -1,4 +1,4 @@
-"""docs/explanation/hardware.md and ``fer-edge doctor`` in step: each row looks for what a report holds."""
+"""docs/explanation/hardware.md agrees with ``fer-edge doctor``: each row names contents of a report."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ELSEWHERE = "not in the report: "
 
 
 def rows() -> list[list[str]]:
-    """The cells of each row of the table of what was not tried."""
+    """Return the cells of each row of the table of rows to check."""
     table = PAGE.partition("## The rows")[2].partition("## ")[0]
     lines = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith(("| | ", "| ---"))]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
 def holds(schema: dict[str, Any], keys: list[str]) -> bool:
-    """Whether a report may hold what is under ``keys``."""
+    """Return whether a report can have a value at ``keys``."""
     if not keys:
         return True
     if "anyOf" in schema:
@@ -54,7 +54,7 @@ def test_each_row_looks_for_what_a_report_holds() -> None:
 
 
 def test_the_page_lists_all_keys_and_all_checks() -> None:
-    told = PAGE.partition("## What a report holds")[2]
+    told = PAGE.partition("## Contents of a report")[2]
     keys = re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in told.splitlines() if line.startswith("| `")))
     assert keys == list(SCHEMA["properties"]) == SCHEMA["required"]
     assert re.findall(r"`(\w+)`", told.partition("The checks are, in this order:")[2]) == NAMES

@@ -1,6 +1,6 @@
-"""The tutorials of ``docs/``: their commands, run as they stand, print what is shown; their words name what there is.
+"""The tutorials of ``docs/``: their commands, run unchanged, print the shown output, and the names in the text exist.
 
-What a page may hold, ``support.tutorials`` says.
+``support.tutorials`` describes what a page may contain.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from support.tutorials import Shell, blocks, lay_out, prints, prose, steps
 DOCS = CHECKOUT / "docs"
 PAGES = sorted((DOCS / "tutorials").glob("*.md"))
 _PATIENCE = 5
-"""A busy or old processor may take so many times the seconds that a page tells."""
+"""A busy or old processor may take this many times the seconds that a page names."""
 
 pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 
 
+@pytest.mark.slow
 @pages
 def test_the_commands_print_what_the_page_shows(path: Path, tmp_path: Path) -> None:
     page = path.read_text()
@@ -39,12 +40,12 @@ def test_the_commands_print_what_the_page_shows(path: Path, tmp_path: Path) -> N
     assert _seconds_of_children() - before < _PATIENCE * int(told)
     by_hand = "".join(block.text for block in blocks(page) if block.kind == "console")
     for name in filter(_is_file, _code_spans(page)):
-        assert name in by_hand or (shell.folder / name).is_file(), f"{path.name}: {name} is told of and not there"
+        assert name in by_hand or (shell.folder / name).is_file(), f"{path.name}: {name} is named but does not exist"
 
 
 @pages
 def test_the_prose_names_only_what_is_there(path: Path) -> None:
-    """Options and commands of the program, and words that stand in the page's own blocks or in the program."""
+    """Words in code style are options or commands of the program, or occur in the page's blocks or in the program."""
     page = path.read_text()
     parser = build_parser()
     options, shown = set(_options(parser)), "".join(block.text for block in blocks(page))
@@ -68,7 +69,7 @@ def test_figures_in_the_prose_stand_in_what_is_shown(path: Path) -> None:
 
 @pages
 def test_commands_that_no_test_can_run_are_one_line_each(path: Path) -> None:
-    """``packaging/test_documents.py`` sees that the program takes them."""
+    """``packaging/test_documents.py`` tests that the program accepts them."""
     for block in blocks(path.read_text()):
         if block.kind == "console":
             for line in block.text.splitlines():

@@ -347,6 +347,7 @@ def searches_per_frame(folder: Path) -> float:
     return float(sum(stages[name]["calls"] for name in stages if name.startswith("detect_")) / stats["frames"])
 
 
+@pytest.mark.slow
 def test_the_running_program_logs_the_heat_and_searches_less(tmp_path: Path) -> None:
     cool, hot = FakeSysfs(tmp_path / "cool"), FakeSysfs(tmp_path / "hot")
     for sysfs in (cool, hot):

@@ -96,6 +96,7 @@ def runs(folder: Path) -> Iterator[dict[str, Future[subprocess.CompletedProcess[
         yield {case.command: pool.submit(start, case.command, folder, server) for case in CASES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.command)
 def test_output_matches(case: Case, runs: dict[str, Future[subprocess.CompletedProcess[str]]]) -> None:
     if case.command.startswith("relay.py") and find_spec("gpiozero") is None:

@@ -63,8 +63,8 @@ def test_a_frame_allocates_its_own_picture_and_little_else_and_leaves_nothing(vi
     # The einsum of numpy 1 copies what overlaps.
     copied = 0 if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else 131_072
     assert np.median(counted.processing) < 32_768 + copied  # a face that is followed
-    assert max(counted.processing) < 131_072 + copied  # a face that is classified, or a look at a whole tile
-    # Within what counters and times grow by while their numbers are still small, in a process that has just begun.
+    assert max(counted.processing) < 131_072 + copied  # a face that is classified, or a search of a whole tile
+    # Within the growth of counters and times, whose numbers are still small in a new process.
     assert counted.kept < 24_576
 
 
@@ -85,7 +85,7 @@ def test_a_run_imports_no_part_of_numpy_and_no_mail_that_it_does_not_need(video:
 
 @pytest.mark.skipif(sys.platform != "linux" or (os.cpu_count() or 1) < 2, reason="counts threads in /proc, of 2 cores")
 def test_a_command_starts_no_thread_for_numpy(tiny_bundle: Path) -> None:
-    """As its BLAS would, one for each core: that was a third of the processor time of a start."""
+    """NumPy's BLAS would start one for each core, which took a third of the processor time of a start."""
     picture = files("fer_edge") / "assets" / "astronaut.jpg"
     code = (
         "import atexit, os, sys, time; from fer_edge.commands.cli import program\n"

@@ -208,6 +208,7 @@ class ThrottledDetector(HaarFaceDetector):
         return found
 
 
+@pytest.mark.slow
 def test_a_live_source_follows_the_measured_cost(tiny_bundle: Path, visit: list[tuple[Frame, Box]]) -> None:
     settings = structs.replace(RuntimeSettings(), schedule=ScheduleSettings(budget_share=0.05))
 

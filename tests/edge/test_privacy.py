@@ -1,4 +1,4 @@
-"""No picture leaves the program unless it is asked to by name: proven by the system calls that it makes."""
+"""No picture leaves the program unless a setting names it: shown by the program's system calls."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MOSQUITTO = shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/
 FRAME_BYTES = 640 * 480
 """One frame of the demo scene; its faces, as the classifier sees them, have 2,304 bytes each."""
 EVENT_BYTES = 1024
-"""Most bytes for an event, on the console and in a file together."""
+"""Maximum bytes for an event, on the console and in a file together."""
 FIXED_BYTES = 8192
 """Max. bytes that a run may write in addition: its statistics and the summary on the console."""
 STATES_BYTES = 8192
 """Max. bytes of state and discovery messages to the broker in these few seconds."""
 INTERNAL = re.compile(r"/dev/null|anon_inode:\[event(fd|poll)\]")
-"""Leads nowhere, or from one thread to another with a number."""
+"""Descriptors that lead nowhere, or pass a number from one thread to another."""
 
 
 def broken_rules(
@@ -41,7 +41,7 @@ def broken_rules(
     addresses: Sequence[str] = (),
     more_bytes: int = 0,
 ) -> list[str]:
-    """What ``seen`` did that a run may not do that writes ``files`` (patterns of names in ``folder``)."""
+    """Return the effects in ``seen`` that are forbidden in a run that writes ``files`` (patterns in ``folder``)."""
     allowed = re.compile("|".join(f"{re.escape(str(folder))}/(?:{name})" for name in files) or "(?!)")
     found = [f"writes to {path}" for path in seen.paths if not (allowed.fullmatch(path) or INTERNAL.fullmatch(path))]
     found += [f"talks with {address}" for address in seen.addresses if address not in addresses]
@@ -59,7 +59,7 @@ def run_demo(
     meanwhile: Callable[[], None] = lambda: None,
     settings: Mapping[str, str] | None = None,
 ) -> tuple[Footprint, int]:
-    """What three seconds of the demo scene did, in which a face appears, and the number of its events.
+    """Return the effects of three seconds of the demo scene, in which a face appears, and the number of its events.
 
     The model was tried before, unless ``settings``, variables of the environment, name another cache folder.
     """
@@ -75,21 +75,23 @@ def run_demo(
 OUTPUTS = (r"e\.jsonl", r"s\.json", r"\.s\.json\.[0-9a-f]{8}\.tmp\.json")
 
 
+@pytest.mark.slow
 def test_a_run_touches_what_its_settings_name_and_nothing_else(tmp_path: Path) -> None:
     seen, events = run_demo(tmp_path / "run")
     assert events >= 2
     assert broken_rules(seen, tmp_path / "run", OUTPUTS, events) == []
-    # Every entry of the list is needed, which also shows that the trace is not empty.
+    # Every entry of the list is used, which also shows that the trace is not empty.
     assert {str(tmp_path / "run" / name) for name in ("e.jsonl", "s.json")} <= seen.paths
     assert seen.written[str(tmp_path / "run" / "e.jsonl")] == (tmp_path / "run" / "e.jsonl").stat().st_size
     assert seen.addresses == frozenset()
     assert FIXED_BYTES + 10 * EVENT_BYTES < FRAME_BYTES / 10
 
 
+@pytest.mark.slow
 def test_the_first_run_also_notes_in_the_cache_that_the_model_was_tried(tmp_path: Path) -> None:
     cache = tmp_path / "run" / "cache"
     seen, events = run_demo(tmp_path / "run", settings={"XDG_CACHE_HOME": str(cache)})
-    # The trial's process reports through a pipe, and asks to be the first to end if memory runs out.
+    # The trial's process reports through a pipe, and sets itself to be killed first if memory runs out.
     internal = re.compile(r"pipe:\[\d+\]|/proc/(self|\d+)/oom_score_adj")
     paths = frozenset(path for path in seen.paths if not internal.fullmatch(path))
     written = {target: count for target, count in seen.written.items() if not internal.fullmatch(target)}
@@ -102,6 +104,7 @@ def test_the_first_run_also_notes_in_the_cache_that_the_model_was_tried(tmp_path
     ]  # the classifier and the face check
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     None in (MOSQUITTO, find_spec("paho"), find_spec("waitress")), reason="needs mosquitto and the extras mqtt and web"
 )
@@ -124,10 +127,11 @@ def test_broker_and_page_get_events_and_states_and_no_picture(tmp_path: Path) ->
     addresses.append(wake)
     assert broken_rules(seen, tmp_path / "run", OUTPUTS, events, addresses, more_bytes=STATES_BYTES) == []
     assert seen.addresses == set(addresses)
-    assert sum(to_the_network(seen).values()) > 1000  # they did get something
+    assert sum(to_the_network(seen).values()) > 1000  # they did receive something
     assert FIXED_BYTES + STATES_BYTES + 10 * EVENT_BYTES < FRAME_BYTES / 10
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("waitress") is None, reason="needs the extra web")
 def test_a_recording_and_a_preview_would_be_seen(tmp_path: Path) -> None:
     page = unused_port()
@@ -140,7 +144,7 @@ def test_a_recording_and_a_preview_would_be_seen(tmp_path: Path) -> None:
     )
     found = broken_rules(seen, tmp_path / "run", OUTPUTS, events)
     assert any("a.webm" in rule for rule in found) and f"talks with 127.0.0.1:{page}" in found
-    # A place that is allowed does not help: the bytes tell, in a file and on the network alone.
+    # Also at an allowed place, the number of bytes reveals it, in a file and on the network.
     both = dict(seen.written)
     for written in (to_the_network(seen), {path: count for path, count in both.items() if "a.webm" in path}):
         (rule,) = broken_rules(Footprint(written=written), tmp_path / "run", OUTPUTS, events)
@@ -158,7 +162,7 @@ def to_the_network(seen: Footprint) -> dict[str, int]:
 
 
 def ask(url: str) -> bytes:
-    """The answer, once there is one: the program may still be starting, and have no picture yet."""
+    """Return the answer once the program has started and has a picture."""
     until = time.monotonic() + 60
     while True:
         with suppress(OSError), urllib.request.urlopen(url, timeout=60) as answer:
@@ -168,7 +172,7 @@ def ask(url: str) -> bytes:
         time.sleep(0.1)
 
 
-# Reading what strace writes
+# Parsing strace's output
 
 
 TRACE = """\
@@ -205,7 +209,7 @@ def test_a_trace_is_read() -> None:
 
 
 def quoted(text: str) -> str:
-    """As strace writes a string: what is not plain in octal."""
+    """Return a string as strace writes it, with octal escapes."""
     return (
         '"'
         + "".join(c if c.isalnum() or c in " /.,(){}[]<>=" else f"\\{b:03o}" for c in text for b in c.encode())
@@ -238,7 +242,7 @@ def test_a_call_is_read_as_it_was_written(call: SystemCall) -> None:
 
 @given(calls=st.lists(st.tuples(st.integers(1, 3), CALLS), max_size=5), data=st.data())
 def test_calls_of_several_threads_are_put_together(calls: list[tuple[int, SystemCall]], data: st.DataObject) -> None:
-    """Each call of a thread may be interrupted, and then ends when it is the thread's turn again, or at the end."""
+    """A call may be interrupted by other threads' calls, and is completed later or at the end."""
     lines: list[str] = []
     waiting: dict[int, str] = {}
 

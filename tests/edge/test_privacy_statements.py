@@ -1,4 +1,4 @@
-"""What page, status, log and notice say about pictures is true, for each combination of the settings about them."""
+"""The statements of page, status, log and notice about pictures are true for each combination of settings."""
 
 from __future__ import annotations
 
@@ -50,6 +50,7 @@ preview = {str(preview).lower()}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("record", "preview", "privacy"), [case for case in ALL if case not in FORBIDDEN])
 def test_what_is_said_about_pictures(
     browser: Browser, tiny_bundle: Path, tmp_path: Path, record: bool, preview: bool, privacy: str
@@ -67,7 +68,7 @@ def test_what_is_said_about_pictures(
         log = daemon.errors()
         notice = " ".join(fer_edge("notice", "--config", "c.toml", cwd=tmp_path).stdout.split())
         assert daemon.stop() == 0
-    # The truth: whether there is a film, and whether the page has pictures.
+    # The facts: whether a film is written, and whether the page has pictures.
     assert (tmp_path / "film.webm").exists() == record
     assert (status["recording"], status["preview"]) == (record, preview)
     assert banners[0].startswith("This page shows camera images") == bool(banners[0]) == preview

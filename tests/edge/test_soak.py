@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 import soak
 
 
+@pytest.mark.slow
 def test_thousands_of_frames_leave_nothing_behind() -> None:
     samples = list(soak.run(frames=8 * soak.ROUND_FRAMES, every=2 * soak.ROUND_FRAMES))
     assert soak.problems(samples) == []
-    # The faces were detected, appeared in each round, and an event reported each that left.
+    # The faces were detected and appeared in each round, and an event reported each one that left.
     assert samples[-1].ids >= 8 and samples[-1].events >= 16
 
 

@@ -21,7 +21,7 @@ from support.cameras.scenes import demo_frames
 
 @contextlib.contextmanager
 def hogs(count: int) -> Iterator[list[int]]:
-    """Processes that do nothing but take processor time; yields their ids once each of them does."""
+    """Start processes that only use processor time; yield their ids once all of them do."""
     spinning = [
         subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"], stdout=subprocess.PIPE)
         for _ in range(count)
@@ -37,7 +37,7 @@ def hogs(count: int) -> Iterator[list[int]]:
 
 
 def processor_s(pid: int) -> float:
-    """User and system time of a process so far."""
+    """Return the user and system time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

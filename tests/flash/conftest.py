@@ -1,4 +1,4 @@
-"""What the tests of the payload share: wheels that need no index, since the system they go onto has the others."""
+"""Fixtures for the tests of the payload: wheels that need no index, since the target system has the others."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def small_wheels(tmp_path_factory: pytest.TempPathFactory) -> list[PayloadFile]:
 
 @pytest.fixture(scope="session")
 def default_model() -> list[PayloadFile]:
-    """The bundle of the package, as a payload has it."""
+    """The bundle of the package, as in a payload."""
     return [PayloadFile(f"bundle/{path.name}", path) for path in sorted(DEFAULT_BUNDLE.iterdir())]
 
 
 @pytest.fixture(scope="session")
 def make_payload(small_wheels: list[PayloadFile], tmp_path_factory: pytest.TempPathFactory) -> MakePayload:
-    """Writes a payload with ``settings`` and other files to a folder, and gives that."""
+    """Return a function that writes a payload with ``settings`` and other files to a folder, and returns that."""
 
     def make(settings: str, *others: PayloadFile) -> Path:
         folder = tmp_path_factory.mktemp("payload") / "payload"
@@ -52,7 +52,7 @@ def make_payload(small_wheels: list[PayloadFile], tmp_path_factory: pytest.TempP
 def target(
     make_payload: MakePayload, default_model: list[PayloadFile], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Target]:
-    """A device with sshd, and the payload that it is to get first; without FER-Edge as yet."""
+    """A device with sshd, still without FER-Edge, and its first payload."""
     folder = tmp_path_factory.mktemp("target")
     credentials = b"[Service]\nLoadCredential=web-token:/etc/fer-edge/web-token\n"
     secrets = [
@@ -69,9 +69,9 @@ def target(
 
 @pytest.fixture
 def installed(target: Target) -> Target:
-    """The device as the first payload leaves it, whatever other tests did."""
+    """The device after its first payload, in the same state for each test."""
     if not target.current:
-        # As `fer-edge flash` puts them on a card.
+        # As on a card by `fer-edge flash`.
         target.device.run("mkdir", "-p", CARD_PAYLOAD)
         target.device.run("cp", "-r", target.payload / "wheels", CARD_PAYLOAD)
         done = target.deploy()

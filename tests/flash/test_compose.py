@@ -1,4 +1,4 @@
-"""``fer-edge flash compose``: what is in the new image, what stays as it was, and what is refused."""
+"""``fer-edge flash compose``: the contents of the new image, unchanged parts, and refusals."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def composed(
     request: pytest.FixtureRequest, settings: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path, Path, str]]:
-    """Style, stock image, composed image, and what the command printed."""
+    """Style, stock image, composed image, and the command's output."""
     style, release, table = request.param
     folder = tmp_path_factory.mktemp(style)
     stock = make_stock_image(folder, style=style, release=release, table=table)
@@ -72,7 +72,7 @@ def composed(
 
 
 def boot_files(image: Path) -> dict[str, bytes]:
-    """All files of the boot partition, as mtools sees them, by their path."""
+    """Return all files of the boot partition, as read by mtools, by path."""
     with CardImage(image) as card, tempfile.TemporaryDirectory() as folder:
         return fat_tree(image, Path(folder) / "boot", card.boot.start)
 
@@ -85,6 +85,7 @@ def assert_file_systems_are_clean(image: Path) -> None:
     assert_ext4_is_clean(image, root)
 
 
+@pytest.mark.slow
 def test_all_else_is_as_it_was_and_both_file_systems_are_clean(composed: tuple[str, Path, Path, str]) -> None:
     style, stock, out, _ = composed
     found = differences(stock, out)
@@ -104,7 +105,7 @@ def test_the_payload_is_whole_and_nothing_secret_is_plain(composed: tuple[str, P
     assert any("aarch64" in name and "numpy" in name for name in wheels)
     assert any("/fer_edge-" in name for name in wheels)
     assert files["fer-edge/secrets/web-token"].decode().strip() == TOKEN
-    # What a hash serves for is nowhere in the whole image, free space included.
+    # Values of which only a hash is needed are nowhere in the image, including its free space.
     image = out.read_bytes()
     assert PASSWORD.encode() not in image and PASSPHRASE.encode() not in image
     key = wpa_key(PASSPHRASE, SSID)
@@ -129,6 +130,7 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_stock_image(tmp_path_factory.mktemp("stock"), style="cloudinit", release="trixie")
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_the_same_and_leaves_nothing(stock: Path, settings: Path, tmp_path: Path) -> None:
     packed = tmp_path / "stock.img.xz"
     packed.write_bytes(lzma.compress(stock.read_bytes(), preset=0))
@@ -163,6 +165,7 @@ def test_the_room_for_kernel_updates_is_kept() -> None:
         check_room((80 << 20) + BOOT_RESERVE, [*sizes[1:], (1 << 20) - CLUSTER + 1, 1])
 
 
+@pytest.mark.slow
 def test_what_cannot_be_composed_is_refused_in_one_line(stock: Path, settings: Path, tmp_path: Path) -> None:
     armhf = make_stock_image(tmp_path, arch="armhf")
     bare = make_stock_image(tmp_path, style=None)
@@ -193,7 +196,7 @@ def test_what_cannot_be_composed_is_refused_in_one_line(stock: Path, settings: P
 
 
 def test_the_image_never_goes_into_a_device(stock: Path, settings: Path, tmp_path: Path) -> None:
-    """A card is written by flash write alone, which looks at it first."""
+    """Only ``flash write`` writes to a card, after it has checked it."""
     node = tmp_path / "node"
     subprocess.run(["mknod", str(node), "c", "1", "3"], check=True)
     held = node.stat().st_mode
@@ -236,7 +239,7 @@ def test_ctrl_c_leaves_nothing(settings: Path, tmp_path: Path) -> None:
 
 
 def start_slow_compose(settings: Path, folder: Path, out: Path) -> tuple[subprocess.Popen[str], BinaryIO]:
-    """Start to compose from a pipe, and wait until the temporary file is being written."""
+    """Start compose from a pipe, and wait until it writes the temporary file."""
     pipe = folder / f"slow-{time.monotonic_ns()}.img"
     os.mkfifo(pipe)
     before = leftovers(folder)

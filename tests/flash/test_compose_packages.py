@@ -51,7 +51,7 @@ def stock(archive: Repository, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    """A separate cache folder for packages, with the user's wheels."""
+    """A separate cache for packages, with the user's wheels."""
     wheels = cache_folder() / "wheels"
     wheels.mkdir(parents=True, exist_ok=True)
     (tmp_path / "cache").mkdir()
@@ -81,13 +81,14 @@ def facts_of(payload: dict[str, bytes]) -> dict[str, str]:
 
 
 def assert_refused(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
-    """The command ended with ``code`` and one line that holds ``parts``; lines of progress come before it."""
+    """Assert that the command ended with ``code`` and one line with ``parts``, after lines of progress."""
     line = done.stderr.splitlines()[-1]
     assert done.returncode == code and line.startswith("fer-edge: "), done.stderr
     for part in parts:
         assert part in line
 
 
+@pytest.mark.slow
 def test_the_payload_carries_what_the_image_lacks(
     archive: Repository, stock: Path, pi: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -109,7 +110,7 @@ def test_the_payload_carries_what_the_image_lacks(
     ]
     facts = facts_of(payload)
     assert (facts["packages"], facts["packages_from"]) == (PICAMERA2, "payload") and int(facts["packages_kib"]) > 24
-    # Without settings of one's own, those of a card say which camera it is.
+    # Without settings, a card's defaults determine the camera.
     settings = tomllib.loads(payload["config.toml"].decode())
     assert settings["source"]["uris"] == ["picamera2"] and settings["web"]["enabled"]
     # The next card needs no network.
@@ -118,6 +119,7 @@ def test_the_payload_carries_what_the_image_lacks(
     assert again.returncode == 0 and not archive.requests
 
 
+@pytest.mark.slow
 def test_other_cameras_and_images_that_have_it_need_nothing(
     archive: Repository, stock: Path, pi: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -172,6 +174,7 @@ def test_a_boot_partition_without_room_for_them_is_refused(
     assert not (tmp_path / "out.img").exists()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_had_is_refused_in_one_line(
     archive: Repository, stock: Path, pi: Path, cache: Path, tmp_path: Path
 ) -> None:
@@ -190,7 +193,7 @@ def test_what_cannot_be_had_is_refused_in_one_line(
         done = fer_edge(*words(image, pi, cache, *more), cwd=tmp_path)
         assert_refused(done, code, said)
         assert not (tmp_path / "out.img").exists()
-    # Without apt: a folder with what else compose needs.
+    # Without apt: a folder with the other programs that compose needs.
     (tools := tmp_path / "tools").mkdir()
     done = fer_edge(*words(stock, pi, cache), cwd=tmp_path, settings={"PATH": str(tools)})
     assert_refused(done, 2, "needs apt (apt-get, apt-config, dpkg-deb not found here)", "--apt-online")

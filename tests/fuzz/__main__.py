@@ -54,7 +54,7 @@ def main() -> int:
     arguments = parser.parse_args()
     chosen = [target for target in all_targets() if arguments.only in (None, target.name)]
     if not chosen:
-        parser.error(f"--only: no such target; there are {', '.join(target.name for target in all_targets())}")
+        parser.error(f"--only: unknown target; choose from {', '.join(target.name for target in all_targets())}")
     if arguments.seconds is not None:
         return _run_here(chosen[0], arguments)
     if arguments.seed is None:

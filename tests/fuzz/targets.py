@@ -36,7 +36,7 @@ def scratch() -> Path:
 
 
 def refused(run: Run) -> Run:
-    """Return ``run``, for which FER-Edge's own errors are right answers, with messages of one printable line."""
+    """Return ``run``, extended to accept FER-Edge's own errors if their messages are one printable line."""
 
     def checked(data: bytes) -> None:
         try:
@@ -54,7 +54,7 @@ def refused(run: Run) -> Run:
 
 
 def config(data: bytes) -> None:
-    """Settings that are accepted are the same after they were written and read again."""
+    """Accepted settings are the same after they are written and read again."""
     from fer_edge.settings.base import decode, to_table
     from fer_edge.settings.runtime import RuntimeSettings, load_settings
     from fer_edge.settings.toml_files import dump_toml
@@ -85,7 +85,7 @@ def manifest(data: bytes) -> None:
 
 
 def bundle_zip(data: bytes) -> None:
-    """Nothing is written outside the folder that a bundle is unpacked to, which is gone when it is closed."""
+    """Nothing is written outside of the folder to which a bundle is unpacked, which is removed when it is closed."""
     from fer_edge.model.bundle import load_bundle
 
     folder = scratch() / "zip"
@@ -112,7 +112,7 @@ def _only(folder: Path, name: str) -> None:
 
 
 def image(data: bytes) -> None:
-    """A picture that is decoded has the size that its header says, and no more pixels than are allowed."""
+    """A decoded picture has the size in its header, and not more pixels than allowed."""
     from fer_edge.images.files import read_gray
     from fer_edge.images.headers import image_size
     from fer_edge.system.opencv_setup import set_up_opencv
@@ -127,7 +127,7 @@ def image(data: bytes) -> None:
 
 
 def mjpeg(data: bytes) -> None:
-    """A camera's answer, boundaries and all: frames, or a lost source, within its time limit."""
+    """A camera's response, with its boundaries: frames, or a lost source, within the time limit."""
     from fer_edge.protocols import NoFrame
     from fer_edge.settings.source import SourceSettings
     from fer_edge.sources import open_source
@@ -166,7 +166,7 @@ def _serving(data: bytes) -> Iterator[int]:
 
 
 def events(data: bytes) -> None:
-    """Whatever is in an event, its line is one line of JSON that the schema takes."""
+    """Any event is written as one line of JSON that matches the schema."""
     import struct
 
     from fer_edge.sinks.console import event_line
@@ -200,7 +200,7 @@ def _page() -> tuple[object, int]:
 
 
 def page(data: bytes) -> None:
-    """The page answers a request that is none by an error of the client, and the next good one."""
+    """The page answers an invalid request with a client error, and then a valid one."""
     _, port = _page()
     answer = _exchange(port, data)
     assert b" 500 " not in answer.partition(b"\r\n")[0], answer[:200]
@@ -219,7 +219,7 @@ def _exchange(port: int, data: bytes) -> bytes:
         return received
 
 
-# Card images. An input is a list of changes to a good image: four bytes of place, two of value.
+# Card images. An input is a list of changes to a good image: four bytes of offset, two of value.
 
 
 def partitions(data: bytes) -> None:
@@ -234,7 +234,7 @@ def partitions(data: bytes) -> None:
 
 
 def fat(data: bytes) -> None:
-    """A volume that is accepted for writing can be listed and read, and takes a file."""
+    """A volume that is accepted for writing can be listed and read, and a file can be added."""
     from fer_flash.image.file_systems.fat import FatVolume
     from fer_flash.image.file_systems.region import Region
 
@@ -272,7 +272,7 @@ def _read_all(volume: object, path: str = "", depth: int = 0) -> None:
 
 @contextlib.contextmanager
 def _changed(image: bytes, changes: bytes) -> Iterator[Path]:
-    """The file of ``image`` with the changes; only the blocks that differ from before are written again."""
+    """Return the file of ``image`` with the changes; only the blocks that differ from before are written."""
     path = scratch() / f"{len(image)}.img"
     changed = bytearray(image)
     for at in range(0, len(changes) - 5, 6):

@@ -49,7 +49,7 @@ def why_missing() -> str | None:
 
 
 class HomeAssistant:
-    """Home Assistant with its configuration in ``folder``; ``start`` it, and it is ended at the end of the block."""
+    """Home Assistant with its configuration in ``folder``, stopped at the end of the block after ``start``."""
 
     def __init__(self, folder: Path, broker_port: int) -> None:
         self._folder, self._broker_port = folder, broker_port
@@ -76,7 +76,7 @@ class HomeAssistant:
             assert made["type"] == "create_entry", made
 
     def stop(self) -> None:
-        """End it, as its service would."""
+        """Stop it as its service would."""
         assert self._process is not None
         self._process.terminate()
         self._process.wait(60)
@@ -111,11 +111,11 @@ class HomeAssistant:
         self.ask(f"services/{domain}/{name}", {"entity_id": entity})
 
     def template(self, text: str) -> str:
-        """Return ``text`` with its templates filled in."""
+        """Return ``text`` with its templates evaluated."""
         return self._request("/api/template", json.dumps({"template": text}).encode()).decode()
 
     def log(self) -> str:
-        """Return what it has logged."""
+        """Return its log."""
         return (self._folder / "log").read_text(errors="replace")
 
     def _answers(self) -> bool:

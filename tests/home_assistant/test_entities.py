@@ -1,4 +1,4 @@
-"""What a real Home Assistant makes of a device: its entities, their states, the switch that pauses a camera."""
+"""A device in a real Home Assistant: its entities, their states, the switch that pauses a camera."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_edge.update.store import Store
 from home_assistant.server import HomeAssistant, needs_home_assistant
 from support.cameras.mjpeg_server import MjpegServer, mjpeg_server
 from support.processes.daemon import running_daemon
@@ -171,7 +172,7 @@ def test_what_no_longer_exists_is_removed_after_a_restart_too(
             (announced,) = {payload for topic, payload, _ in listener.messages if topic.endswith("/config")}
             assert b"garden" not in announced
         assert daemon.stop() == 0
-    # A Home Assistant that starts again finds the same.
+    # After a restart, Home Assistant has the same states.
     home.stop()
     home.start()
     wait_for(lambda: "sensor.hall_door_faces" in home.states())
@@ -190,7 +191,7 @@ def test_counts_alone_have_no_entity_of_a_face(
 
 
 def test_states_do_not_flood_the_recorder(tmp_path: Path, broker: Broker, camera: MjpegServer) -> None:
-    """A face that stays, its rate and confidence fluctuating: about one message when it appears, and few after that."""
+    """A face stays, with fluctuating rate and confidence: about one message when it appears, and few after that."""
     with running_daemon(folder_of(tmp_path, "device"), config(broker, {"door": camera.url("stream")})) as daemon:
         daemon.wait_for_events(1, "appeared")
         time.sleep(3)
@@ -199,3 +200,20 @@ def test_states_do_not_flood_the_recorder(tmp_path: Path, broker: Broker, camera
             told = [topic for topic, _, retained in listener.messages if topic.endswith("/state") and not retained]
             assert len(told) <= 4, told
         assert daemon.stop() == 0
+
+
+def test_a_newer_model_is_an_available_update(
+    tmp_path: Path, broker: Broker, home: HomeAssistant, camera: MjpegServer
+) -> None:
+    folder = folder_of(tmp_path, "device")
+    store = Store(folder / "update")
+    store.prepare()
+    store.update(offered="9.9.9")
+    more = f'[update]\nurl = "http://127.0.0.1:9"\nfolder = "{store.folder}"\ninterval_s = 0.0\n'
+    with running_daemon(folder, config(broker, {"door": camera.url("moody")}) + more):
+        entity = home.wait_for_state("update.hall_model", "on")["attributes"]
+        assert (entity["latest_version"], entity["in_progress"]) == ("9.9.9", False)
+        assert re.fullmatch(r"\d+\.\d+\.\d+", entity["installed_version"])
+        assert entity["release_summary"] == "settled"
+        store.update(offered=None)
+        home.wait_for_state("update.hall_model", "off")

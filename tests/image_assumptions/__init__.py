@@ -1,6 +1,6 @@
-"""What FER-Edge assumes of a Raspberry Pi OS image, each assumption with its source, and whether an image is so.
+"""Assumptions of FER-Edge about a Raspberry Pi OS image, each with its source, and a check of an image.
 
-Nothing is mounted and no root rights are needed: ``make test-real-image IMAGE=…`` prints the list.
+The check needs neither mounts nor root rights: ``make test-real-image IMAGE=…`` prints the list.
 """
 
 from image_assumptions.assumption import Assumption, Finding, examine, listing
@@ -13,6 +13,6 @@ from image_assumptions.root_system import ROOT_SYSTEM
 from image_assumptions.stock_image import StockImage
 
 ASSUMPTIONS: tuple[Assumption, ...] = (*BOOT_PARTITION, *ROOT_SYSTEM, *CONFIGURATION, *DEVICES, *FIRST_BOOT)
-"""All of them, in the order in which they are listed."""
+"""All assumptions, in the order of the list."""
 
 __all__ = ["ASSUMPTIONS", "Assumption", "Finding", "StockImage", "examine", "facts", "listing"]

@@ -1,4 +1,4 @@
-"""One assumption, and whether an image is as assumed."""
+"""One assumption, and the result of its check."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from image_assumptions.stock_image import StockImage
 class Assumption:
     """A property of an image that FER-Edge relies on.
 
-    ``used_by`` is the file of ours that relies on it, ``source`` where it is written that it is so. ``check`` returns
+    ``used_by`` is our file that relies on it, ``source`` the document or code that states it. ``check`` returns
     None if it holds, else what was found.
     """
 
@@ -26,14 +26,14 @@ class Assumption:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Whether an ``assumption`` holds; ``found`` says what is there if it does not."""
+    """Result for an ``assumption``; ``found`` describes what was found if it does not hold."""
 
     assumption: Assumption
     found: str | None
 
     @property
     def holds(self) -> bool:
-        """Whether the image is as assumed."""
+        """Whether the assumption holds."""
         return self.found is None
 
     def as_record(self) -> dict[str, object]:
@@ -73,6 +73,6 @@ def listing(findings: Iterable[Finding]) -> str:
 
 
 def none_of(missing: Iterable[str]) -> str | None:
-    """Return the finding that ``missing`` are not there; None if nothing is missing."""
+    """Return a text that lists ``missing``; None if nothing is missing."""
     names = ", ".join(missing)
     return f"not there: {names}" if names else None

@@ -1,4 +1,4 @@
-"""What is assumed of the partitions and of the files that the firmware and the kernel start from."""
+"""Assumptions about the partitions, and the files that firmware and kernel read at the start."""
 
 from __future__ import annotations
 

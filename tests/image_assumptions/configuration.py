@@ -1,4 +1,4 @@
-"""What is assumed of the configuration that ours is added to: drop-ins are read, and no other one has the last word."""
+"""Assumptions about the image's configuration: our drop-ins are read, and no other file overrides them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNITS = (
 
 
 def _set_in(text: str, keys: tuple[str, ...], assigned_by: str) -> list[str]:
-    """The ``keys`` that a configuration file sets."""
+    """Return which of ``keys`` a configuration file sets."""
     return [key for key in keys if re.search(rf"^\s*{key}{assigned_by}", text, flags=re.MULTILINE | re.IGNORECASE)]
 
 
@@ -37,7 +37,7 @@ def _ssh_include(image: StockImage) -> str | None:
 
 
 def _ssh_order(image: StockImage) -> str | None:
-    """sshd takes the first value that it reads."""
+    """Check our sshd setting: sshd uses the first value that it reads."""
     found = [
         f"/{path} sets {', '.join(keys)}"
         for path, text in image.root_texts("etc/ssh/sshd_config.d", ending=".conf").items()
@@ -52,7 +52,7 @@ def _sudo(image: StockImage) -> str | None:
 
 
 def _systemd_order(image: StockImage) -> str | None:
-    """systemd takes the value of the drop-in whose name sorts last, in whatever folder it is."""
+    """Check our systemd drop-ins: systemd uses the drop-in whose name sorts last, in any folder."""
     found = []
     for folder, keys in _SYSTEMD_KEYS.items():
         folders = [f"{base}/systemd/{folder}" for base in ("etc", "usr/local/lib", "usr/lib")]
@@ -67,7 +67,7 @@ def _wifi(image: StockImage) -> str | None:
     texts["etc/NetworkManager/NetworkManager.conf"] = image.root_text("etc/NetworkManager/NetworkManager.conf")
     found = []
     for path, text in texts.items():
-        # A section [connection-NAME] competes with ours; a plain [connection] comes after it.
+        # A section [connection-NAME] competes with ours; a plain [connection] has lower priority.
         for section in re.findall(r"^\[connection-[^\]]*\][^\[]*", text, flags=re.MULTILINE):
             found += [f"/{path} sets {key}" for key in _set_in(section, (r"wifi\.powersave",), r"\s*=")]
         found += [f"/{path}: {line}" for line in re.findall(r"^unmanaged-devices\s*[+=].*(?:wifi|wlan).*", text, re.M)]

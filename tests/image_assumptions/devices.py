@@ -1,4 +1,4 @@
-"""What is assumed of the kernel's modules and of the rules by which the group video may open cameras."""
+"""Assumptions about the kernel's modules, and the udev rules that give the group video access to cameras."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DRIVERS = ("uvcvideo", "bcm2835_wdt")
 
 
 def _group_video(key: str, *names: str) -> Callable[[StockImage], str | None]:
-    """A check that a rule gives one of the devices that ``key`` matches with ``names`` to the group video."""
+    """Return a check that a rule gives a device that ``key`` matches with ``names`` to the group video."""
     matches = re.compile(rf'\b{key}=="(?:[^"]*\|)?(?:{"|".join(map(re.escape, names))})(?:\|[^"]*)?"')
 
     def check(image: StockImage) -> str | None:

@@ -1,4 +1,4 @@
-"""What an image has, for a comparison with another one; FER-Edge needs none of it to be so."""
+"""Facts about an image, for comparison with another one; FER-Edge does not depend on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _VERSIONS = (
 
 
 def facts(image: StockImage) -> dict[str, str]:
-    """Return facts about ``image`` by name, in the order in which to show them."""
+    """Return facts about ``image`` by name, in the order of the list."""
     system = image.system
     if isinstance(system, StockSystem):
         system = f"{system.release}, Python {system.python}, {system.style}"

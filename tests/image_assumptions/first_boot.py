@@ -1,4 +1,4 @@
-"""What is assumed of the first boot: the image's own way to customize it, and the programs that our scripts call."""
+"""Assumptions about the first boot: the image's way of customization, and the programs that our scripts call."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UNITS = "usr/lib/systemd/system"
 
 
 def _files(image: StockImage) -> str | None:
-    """What the style needs: ``first_boot_files`` raises InputError if the image lacks it."""
+    """Check the requirements of the style: ``first_boot_files`` raises InputError if the image lacks them."""
     if not isinstance(image.system, StockSystem):
         return image.system
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def _files(image: StockImage) -> str | None:
 
 
 def _starts(image: StockImage) -> str | None:
-    """What starts our script in the style of the image."""
+    """Check that the image's style starts our script."""
     if not isinstance(image.system, StockSystem):
         return image.system
     if image.system.style is Style.CLOUDINIT:
@@ -60,7 +60,7 @@ def _cloud_init(image: StockImage) -> str | None:
 
 
 def _renderer(image: StockImage) -> str | None:
-    """The last of netplan's files that names a renderer for all devices has the last word (netplan(5))."""
+    """Check netplan's renderer: the last file that names one for all devices decides (netplan(5))."""
     if image.style is not Style.CLOUDINIT:
         return None
     texts = image.root_texts("etc/netplan", "usr/lib/netplan", "lib/netplan", ending=".yaml")

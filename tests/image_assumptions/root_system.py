@@ -1,4 +1,4 @@
-"""What is assumed of the installed system: packages, programs, users, and what must not be there yet."""
+"""Assumptions about the installed system: packages, programs, users, and files that must not exist yet."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _merged(image: StockImage) -> str | None:
 
 
 def _accounts(image: StockImage, file: str) -> Iterator[tuple[str, str]]:
-    """Name and number of each account or group."""
+    """Return name and number of each account or group."""
     for line in image.root_text(file).splitlines():
         fields = line.split(":")
         if len(fields) > 2:

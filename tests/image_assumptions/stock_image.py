@@ -1,4 +1,4 @@
-"""A stock image as the assumptions read it: text, packages, rules, modules and partitions, each read once."""
+"""A stock image for the assumptions: text, packages, rules, modules and partitions, each read once."""
 
 from __future__ import annotations
 
@@ -40,21 +40,21 @@ class StockImage:
         return self.card.root
 
     def boot_text(self, path: str) -> str:
-        """Return a file of the boot partition; "" if it is not there."""
+        """Return the text of a file of the boot partition; "" if it does not exist."""
         return _text(self.boot, path)
 
     def root_text(self, path: str) -> str:
-        """Return a file of the root file system; "" if it is not there."""
+        """Return the text of a file of the root file system; "" if it does not exist."""
         return _text(self.root, path)
 
     def root_names(self, folder: str) -> list[str]:
-        """Return the names in a folder of the root file system; none if it is not there."""
+        """Return the names in a folder of the root file system; none if it does not exist."""
         return self.root.listdir(folder) if self.root.exists(folder) else []
 
     def root_texts(self, *folders: str, ending: str) -> dict[str, str]:
         """Return the files of ``folders`` with that ending, by path.
 
-        A file hides those of the same name in later folders, as systemd and udev do it.
+        A file hides those of the same name in later folders, as for systemd and udev.
         """
         names: set[str] = set()
         found = {}
@@ -78,7 +78,7 @@ class StockImage:
 
     @cached_property
     def system(self) -> StockSystem | str:
-        """What the image is, or why FER-Edge refuses it."""
+        """Description of the image, or the reason why FER-Edge refuses it."""
         try:
             return inspect(self.boot, self.root)
         except InputError as error:
@@ -117,7 +117,7 @@ class StockImage:
 
     @cached_property
     def root_partuuid(self) -> str:
-        """The PARTUUID of the root partition, as Linux makes it of the partition table (block/partitions)."""
+        """The PARTUUID of the root partition, as Linux derives it from the partition table (block/partitions)."""
         number = next(each.number for each in self.card.partitions if each.start == self.root.start)
         if self.table == "MBR":
             [disk] = struct.unpack("<I", self._raw(440, 4))
@@ -128,7 +128,7 @@ class StockImage:
 
     @cached_property
     def boot_cluster_bytes(self) -> int:
-        """Bytes in a cluster of the boot partition."""
+        """Bytes per cluster of the boot partition."""
         boot = next(each for each in self.card.partitions if each.start == self.boot.start)
         with self.card.path.open("rb", buffering=0) as stream:
             return read_layout(Region(stream, boot.start, boot.size, str(self.card.path))).cluster_bytes

@@ -1,4 +1,4 @@
-"""Since which version systemd knows the settings of our units, by the man pages of systemd 257 ("Added in version")."""
+"""The first version of systemd that knows each setting of our units, from the man pages of systemd 257."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _UNITS = (
 
 
 def settings_of_units() -> frozenset[str]:
-    """Return the names of all settings in our units, those in a comment too: a drop-in of the payload may set them."""
+    """Return the names of all settings in our units, also in comments: a drop-in of the payload may set them."""
     found: set[str] = set()
     for package, path in _UNITS:
         text = files(package).joinpath(*path).read_text(encoding="utf-8")
@@ -44,7 +44,7 @@ def settings_of_units() -> frozenset[str]:
 
 
 def unknown_settings() -> frozenset[str]:
-    """Return the settings of which this module does not say since when systemd has them."""
+    """Return the settings whose first version is not listed in this module."""
     return settings_of_units() - _BEFORE_240 - set(_SINCE)
 
 

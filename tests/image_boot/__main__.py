@@ -1,4 +1,4 @@
-"""``make test-image``: composed cards boot, install and watch for real, in containers."""
+"""``make test-image``: boot composed cards in containers, up to the daemon's events."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CAMERA = Path(__file__).parents[1] / "systemd" / "camera.py"
 
 
 class Place:
-    """What the parts have in common: cards and root file systems, each made once, and folders that go at the end."""
+    """State that the parts share: cards and root file systems, each created once, and temporary folders."""
 
     def __init__(self, scratch: Path, kept_in: Path, wheels: Path, roots: contextlib.ExitStack) -> None:
         self._scratch, self._kept_in, self.wheels, self._roots = scratch, kept_in, wheels, roots
@@ -34,7 +34,7 @@ class Place:
 
     @contextlib.contextmanager
     def machine(self, style: str, release: str) -> Iterator[tuple[Machine, Card]]:
-        """A machine with a fresh card of that style in it, off."""
+        """Return a machine, switched off, with a new card of that style."""
         card = self.card(style, release)
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         (folder / "shown").mkdir()
@@ -81,14 +81,14 @@ PARTS: dict[str, Callable[[Table, Place], None]] = {
 
 
 def main() -> None:
-    """Run the parts; prints a table for each."""
+    """Run the parts; print a table for each."""
     parser = argparse.ArgumentParser(prog="make test-image", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="where wheels and file systems are kept")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - PARTS.keys():
-        parser.error(f"no such part: {', '.join(sorted(unknown))}")
-    # Ends as Ctrl-C does, so that containers are stopped and disks unmounted then too.
+        parser.error(f"unknown parts: {', '.join(sorted(unknown))}")
+    # SIGTERM acts like Ctrl-C, so that containers are stopped and disks unmounted then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         refuse_if_something_is_missing()

@@ -1,7 +1,7 @@
-"""The root file system of a Raspberry Pi OS release as far as FER-Edge needs it, aarch64, in a folder that is kept.
+"""The parts of a Raspberry Pi OS root file system (aarch64) that FER-Edge needs, in a folder that is kept.
 
-Debian's packages are extracted and not configured, which would take most of an hour under emulation; what their scripts
-would have done, and is needed, is done here.
+Debian's packages are extracted but not configured, which would take most of an hour under emulation. The necessary
+steps of their scripts are done here.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _PACKAGES = (
     "sed grep mawk findutils diffutils bash dash tar gzip libc-bin libpam-modules libpam-runtime e2fsprogs dosfstools "
     "python3-minimal libpython3-stdlib libstdc++6"
 )
-"""What Raspberry Pi OS Lite has as well, as far as first boot, install.sh and the wheels use it."""
+"""Further packages of Raspberry Pi OS Lite that first boot, install.sh and the wheels use."""
 _LEFT_OUT = ("usr/share/doc", "usr/share/locale", "usr/share/man", "var/lib/dpkg", "etc/fstab")
-"""Not used, and, the last two, what an image brings itself."""
+"""Paths that are not used; an image provides the last two itself."""
 _PAM_KINDS = ("auth", "account", "password", "session")
 
 
 @contextmanager
 def arm_root(suite: Suite, cache: Path) -> Iterator[Path]:
-    """The folder with the root file system of ``suite``, kept below ``cache``; it is to be copied, not to be changed.
+    """Return the folder with the root file system of ``suite``, kept below ``cache``: copy it, do not change it.
 
-    aarch64 programs must start here. Raises InputError where a step fails, or where another run uses it.
+    aarch64 programs must be able to run. Raises InputError if a step fails, or if another run uses the folder.
     """
     made_from = Path(__file__).read_bytes() + suite.name.encode()
     with kept(cache, f"root-{suite.name}", made_from, partial(_build, suite)) as folder:
@@ -43,7 +43,7 @@ def arm_root(suite: Suite, cache: Path) -> Iterator[Path]:
 
 @contextmanager
 def copy_of(root: Path, folder: Path) -> Iterator[Path]:
-    """A copy of ``root`` below ``folder`` for as long as the block runs, owners and links as they are."""
+    """Copy ``root`` below ``folder`` for the duration of the block, with owners and links."""
     copy = folder / "root"
     try:
         run(["cp", "--archive", root, copy])
@@ -71,13 +71,13 @@ def _build(suite: Suite, folder: Path) -> None:
         ("useradd", "--create-home", "--uid", "1000", "--shell", "/bin/bash", FIRST_USER),
     ):
         chroot.run(*command)
-    # Newer than /usr: systemd would bring caches up to date at the first boot, for minutes (systemd-update-done(8)).
+    # Newer than /usr: otherwise systemd updates caches at the first boot, for minutes (systemd-update-done(8)).
     for name in ("etc/.updated", "var/.updated"):
         (root / name).touch()
 
 
 def write_files(root: Path) -> None:
-    """What the scripts of base-passwd, mawk, libpam-runtime and systemd would have made."""
+    """Create the files that the scripts of base-passwd, mawk, libpam-runtime and systemd would have created."""
     etc = root / "etc"
     for name in ("passwd", "group"):
         shutil.copyfile(root / "usr" / "share" / "base-passwd" / f"{name}.master", etc / name)
@@ -89,6 +89,6 @@ def write_files(root: Path) -> None:
     (etc / "pam.d" / "common-session-noninteractive").write_text("session required pam_unix.so\n")
     (etc / "hostname").write_text("raspberrypi\n")
     (etc / "hosts").write_text("127.0.0.1\tlocalhost\n127.0.1.1\traspberrypi\n")
-    # Without one systemd takes each unit for new, and enables it.
+    # Without one, systemd treats each unit as new and enables it.
     (etc / "machine-id").write_text("5f1e2d3c4b5a49788796a5b4c3d2e1f0\n")
     (root / "boot" / "firmware").mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""``make boot-test``: a composed card boots in an emulated Pi, installs its payload, and the daemon tells events.
+"""``make boot-test``: a composed card boots in an emulated Pi, installs its payload, and the daemon emits events.
 
-The system on the card is Debian's for aarch64 with Debian's kernel; what boots, installs and runs on it is ours.
+The system on the card is Debian for aarch64 with Debian's kernel; FER-Edge's files set it up, install and run.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ token_file = "web-token"
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One run: its scratch ``folder``, what the console says goes to ``log``, and ``until`` when it may last."""
+    """One run: its temporary ``folder``, the ``log`` of the console, and its deadline ``until``."""
 
     folder: Path
     log: Path
@@ -91,13 +91,13 @@ class _Run:
 
 
 def main() -> None:
-    """Make a card, boot it as often as it takes, look at it afterwards; prints a line for each step."""
+    """Make a card, boot it as often as needed, and check it afterwards; print a line for each step."""
     parser = argparse.ArgumentParser(prog="make boot-test", description=__doc__)
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="where wheels and file systems are kept")
-    parser.add_argument("--log", type=Path, help="what the serial console says (default: boot-test.log in the cache)")
+    parser.add_argument("--log", type=Path, help="output of the serial console (default: boot-test.log in the cache)")
     parser.add_argument("--minutes", type=float, default=60.0, help="limit of the whole (default: 60)")
     arguments = parser.parse_args()
-    # Ends as Ctrl-C does, so that the emulator is stopped and what was written is removed then too.
+    # SIGTERM acts like Ctrl-C, so that the emulator is stopped and files are removed then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     cache = arguments.cache.absolute()
     log: Path = arguments.log or cache / "boot-test.log"
@@ -145,7 +145,7 @@ def _stock_image(folder: Path, cache: Path) -> Path:
 
 
 def _compose(run: _Run, stock: Path, cache: Path) -> tuple[Path, dict[str, bytes]]:
-    """The card, and by name the secrets that lie on its boot partition until the first boot."""
+    """Return the card, and the secrets on its boot partition before the first boot, by name."""
     settings, card = run.folder / "settings", run.folder / "card.img"
     settings.mkdir()
     texts = {"pi.toml": _PI, "config.toml": _SETTINGS}
@@ -160,7 +160,7 @@ def _compose(run: _Run, stock: Path, cache: Path) -> tuple[Path, dict[str, bytes
     run.tell("\n".join(["fer-edge flash compose", *(f"    {line}" for line in done.stdout.decode().splitlines())]))
     config = load_pi_config(settings / "pi.toml")
     assert config.wifi_key is not None
-    # Each call salts the hash of the password differently.
+    # Each call uses a different salt for the password's hash.
     settings_file = _boot_file(card, "fer-edge/first-boot/settings")
     (hashed,) = re.findall(rb"FER_PASSWORD_HASH='?(\$6\$[^'\n]+)", settings_file)
     secrets = {"token of the page": _TOKEN.encode(), "Wi-Fi key": config.wifi_key.encode(), "password's hash": hashed}
@@ -171,9 +171,9 @@ def _compose(run: _Run, stock: Path, cache: Path) -> tuple[Path, dict[str, bytes
 
 
 def _watch(run: _Run, machine: EmulatedPi) -> None:
-    """The boot that installs, up to the daemon's events; then it is switched off."""
+    """Boot, install and wait for the daemon's events; then switch off."""
     machine.wait_for(_has("Started fer-edge.service"), "the service", run.until)
-    run.tell("systemd has started fer-edge.service, which has told that it is ready")
+    run.tell("systemd has started fer-edge.service, which is ready")
     for what in ("install: done", "scrub: done"):
         line = machine.wait_for(_has(f"fer-edge first boot: {what}"), f"the first boot's {what!r}", run.until)
         run.tell(line)
@@ -226,7 +226,7 @@ def _event(line: str) -> dict[str, Any] | None:
         return None
     try:
         event: dict[str, Any] = json.loads(found[1])
-    except ValueError:  # the kernel spoke between
+    except ValueError:  # messages of the kernel may come in between
         return None
     return event if "kind" in event else None
 

@@ -1,8 +1,9 @@
 """A card with a Raspberry Pi camera: its packages are installed offline by the first boot, and picamera2 loads.
 
-For each release: a Lite-like image becomes a card by ``fer-edge flash compose``, which asks the image's own sources
-(Debian's real archive, and a signed one on loopback for what only Raspberry Pi's has). The payload's ``install.sh``
-runs without a network in the emulated system, is killed once while dpkg is at work, and run again. There is no camera.
+For each release, ``fer-edge flash compose`` makes a card from a Lite-like image, with packages from the image's own
+sources (Debian's real archive, and a signed one on loopback for packages that only Raspberry Pi's archive has). The
+payload's ``install.sh`` runs without a network in the emulated system, is killed once while dpkg runs, and run again.
+The system has no camera.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ print(json.dumps({
 
 
 def check(table: Table, kept_in: Path, wheels: Path) -> None:
-    """Rows for each release; roots are kept below ``kept_in``, wheels below ``wheels``. Raises InputError."""
+    """Add rows for each release; keep roots below ``kept_in`` and wheels below ``wheels``. Raises InputError."""
     with binfmt():
         for suite in SUITES.values():
             table.begin(f"{suite.name}, aarch64: a card with a Raspberry Pi camera, in a chroot")
@@ -95,7 +96,7 @@ class _Card:
             "etc/apt/sources.list.d/debian.sources": debian_source(self.suite.name, f"/{_DEBIAN_KEY}").encode(),
             _DEBIAN_KEY: DEBIAN_KEYRING.read_bytes(),
         }
-        if self.suite.name == "bookworm":  # as pi-gen has it there: one line, and keys that all sources trust
+        if self.suite.name == "bookworm":  # as in pi-gen: one line, and keys that all sources trust
             del files["etc/apt/sources.list.d/debian.sources"], files[_DEBIAN_KEY]
             files["etc/apt/sources.list"] = b"deb http://deb.debian.org/debian bookworm main\n"
         with (folder / "root" / "var" / "lib" / "dpkg" / "status").open("a") as status:
@@ -137,7 +138,7 @@ class _Card:
                 time.sleep(0.2)
             ended = process.poll()
             if ended is None:
-                os.kill(process.pid, signal.SIGKILL)  # bubblewrap: all in it goes with it
+                os.kill(process.pid, signal.SIGKILL)  # bubblewrap: everything in it ends with it
         if ended is not None:
             raise CheckFailedError(f"install.sh ended with {ended} before it was cut")
         audit = self._chroot.run("dpkg", "--audit").decode()
@@ -148,7 +149,7 @@ class _Card:
         return f"dpkg --audit names {len(left)} packages, {after - before} were installed"
 
     def install(self) -> str:
-        """Run it to its end. Raises CheckFailedError."""
+        """Run it to completion. Raises CheckFailedError."""
         began = time.monotonic()
         told = self._chroot.run("sh", f"{_PAYLOAD}/install.sh", "--first-boot", shown=self._shown).decode()
         if "fer-edge install: done" not in told:
@@ -165,7 +166,7 @@ class _Card:
         found = json.loads(told.splitlines()[-1])
         if not found["prefix"].startswith("/opt/fer-edge/") or "dist-packages" not in found["picamera2"]:
             raise CheckFailedError(told)
-        # Without the environment's own numpy the other wheels of the lock would run on Debian's.
+        # Without numpy in the environment, the other wheels of the lock file would use Debian's.
         if not found["numpy_file"].startswith("/opt/fer-edge/"):
             raise CheckFailedError(f"numpy is {found['numpy_file']}")
         auto = self._chroot.run("apt-mark", "showauto").decode().split()

@@ -1,9 +1,9 @@
-"""Raspberry Pi's archive in small: what picamera2 is made of and Debian does not have.
+"""A small version of Raspberry Pi's archive: the parts of picamera2 that Debian lacks.
 
 python3-picamera2, python3-simplejpeg and python3-videodev2 are PyPI's own wheels as Debian packages; python3-kms++ (a
 preview on a screen) and python3-pidng (raw photos) are empty modules. Debian's Bookworm has libcamera without Python
-bindings: there python3-libcamera is a module that has every name, does nothing and lists nothing. Raspberry Pi's
-archive has them all.
+bindings: there python3-libcamera is a stub that has every name and does nothing. Raspberry Pi's
+archive has the real packages.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NEEDS = (
     "python3-simplejpeg, python3-videodev2, python3-prctl, python3-av, python3-libarchive-c, python3-numpy, "
     "python3-tqdm, python3-jsonschema"
 )
-"""What picamera2's pyproject.toml lists but OpenEXR, which it imports when it writes such a file, and libcamera."""
+"""picamera2's requirements in pyproject.toml, without libcamera, and OpenEXR, which only writing such files needs."""
 _ANY_NAME = """\
 class _AnyName(type):
     def __getattr__(cls, name):
@@ -43,7 +43,7 @@ def __getattr__(name):
     return _AnyName(name, (), {})
 """
 _PIDNG = {"": "", "camdefs": "class Picamera2Camera:\n    pass\n", "core": "class PICAM2DNG:\n    pass\n"}
-# As debhelper's dh_python3 has it: modules are compiled where they are installed.
+# As by debhelper's dh_python3: modules are compiled at installation.
 _SCRIPTS = {"postinst": "#!/bin/sh\nset -e\npy3compile -p NAME\n"}
 
 
@@ -78,7 +78,7 @@ def _wheel(requirement: str, suite: Suite, folder: Path) -> Path:
 
 def _as_deb(pool: Path, name: str, wheel: Path, needs: str) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        # Not what an upstream wheel has beside its package, such as tests.
+        # Without what an upstream wheel contains in addition to its package, such as tests.
         files = {f"{_SITE}/{entry}": archive.read(entry) for entry in archive.namelist() if not entry.endswith("/")}
     scripts = {key: text.replace("NAME", name) for key, text in _SCRIPTS.items()}
     architecture = "all" if wheel.name.endswith("-none-any.whl") else "arm64"

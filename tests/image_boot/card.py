@@ -21,7 +21,7 @@ LOCALE, TIMEZONE, KEYMAP = "de_DE.UTF-8", "Europe/Berlin", "de"
 PASSWORD = "a long pass phrase, typed once"
 _WORD = "correct-h0rse-battery"
 PASSPHRASE = f"""{_WORD} $x "q" \\ it's"""
-"""Its first word looks the same however it is quoted."""
+"""Quoting does not change its first word, so that the tests can search for it."""
 TOKEN = "0123456789abcdef-of-the-page"
 _PI = f"""\
 [system]
@@ -59,21 +59,21 @@ token_file = "web-token"
 """
 )
 _BOOT_MIB = 512
-"""As Raspberry Pi OS has it."""
+"""As on Raspberry Pi OS."""
 _PLATFORM_FILES = ("wheels", "payload.conf", "requirements.txt", "SHA256SUMS")
-"""What in a payload is for one processor and not for another."""
+"""The files of a payload that depend on the processor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """``boot`` is a folder with what the boot partition holds, ``key`` the private key that may log in."""
+    """``boot`` is a folder with the files of the boot partition, ``key`` the private key for SSH."""
 
     boot: Path
     key: Path
     secrets: tuple[bytes, ...]
-    """What must be nowhere on the boot partition after the first boot."""
+    """The secrets, which must not be anywhere on the boot partition after the first boot."""
     told: str
-    """What compose printed."""
+    """The output of compose."""
 
 
 def composed(style: str, release: str, folder: Path, cache: Path) -> Card:
@@ -91,7 +91,7 @@ def composed(style: str, release: str, folder: Path, cache: Path) -> Card:
     stock.unlink()
     with CardImage(image) as card:
         start = card.partitions[0].start
-    # By mtools: what we wrote is to be read by others.
+    # By mtools, since another program must be able to read our files.
     (folder / "boot").mkdir()
     run(["mcopy", "-s", "-n", "-i", f"{image}@@{start}", "::*", folder / "boot"])
     image.unlink()
@@ -102,7 +102,7 @@ def composed(style: str, release: str, folder: Path, cache: Path) -> Card:
 
 
 def _for_x86_64(folder: Path, release: str, cache: Path) -> None:
-    """Put the wheels of x86_64 into the place of the Pi's; all else must be the same. Raises CheckFailedError."""
+    """Replace the Pi's wheels by those for x86_64; the rest must be equal. Raises CheckFailedError."""
     other, composed_one = folder / "x86_64", folder / "boot" / "fer-edge"
     _fer_edge("flash", "payload", "--release", release, "--platform", "x86_64", "--config", folder / "config.toml",
               "--cache", cache, "--out", other)  # fmt: skip

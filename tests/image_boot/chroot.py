@@ -1,6 +1,6 @@
-"""The payload for a Pi, installed by the real install.sh in an aarch64 system, sees in pictures what x86-64 sees.
+"""The payload for a Pi, installed by the real install.sh in an aarch64 system, gives the same results as x86-64.
 
-QEMU runs the programs one by one: there is no systemd, so the service is written and enabled, and not started.
+QEMU runs single programs, without systemd: the service is written and enabled, but not started.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ _ASTRONAUT = CHECKOUT / "edge" / "fer_edge" / "assets" / "astronaut.jpg"
 
 _SEED = 7
 _COLUMNS, _ROWS, _CELL_PX, _FACE_PX = 4, 3, 160, 120
-"""A page of faces is 640×480, as a camera's picture."""
+"""A picture with several faces is 640×480, like a camera's."""
 _ON_PAGE, _PAGES = _COLUMNS * _ROWS, 2
 _RAW_FACES = 48
 _RAW_WANTED = f"int8={_RAW_FACES}"
 _ROUNDED = 1e-4
-"""``predict`` rounds probabilities to four digits, on both sides."""
+"""``predict`` rounds probabilities to four digits, on both machines."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What this machine sees: ``pictures`` is a folder, ``seen`` the answer of predict, ``raw`` the model's outputs."""
+    """This machine's results for the folder ``pictures``: ``seen`` is predict's output, ``raw`` the model's outputs."""
 
     pictures: Path
     seen: list[dict[str, Any]]
@@ -65,11 +65,11 @@ class Sight:
 
 
 def check(table: Table, cache: Path, wheels: Path | None = None) -> None:
-    """A row for each release's install and for each core; roots are kept below ``cache``. Raises InputError."""
+    """Add a row for each release's install and for each core; keep roots below ``cache``. Raises InputError."""
     with binfmt(), contextlib.ExitStack() as stack:
         sight = stack.enter_context(_sight())
         releases = [stack.enter_context(_prepared(suite, cache)) for suite in SUITES.values()]
-        # Minutes of emulated work, of which each takes one core of this machine.
+        # Each takes minutes of emulation on one core of this machine.
         with ThreadPoolExecutor(len(releases)) as pool:
             installs = [pool.submit(release.install, wheels) for release in releases]
             for release, install in zip(releases, installs, strict=True):
@@ -84,7 +84,7 @@ def check(table: Table, cache: Path, wheels: Path | None = None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Release:
-    """A release's system, in a ``folder`` for this run alone."""
+    """A release's system, in a ``folder`` that only this run uses."""
 
     suite: Suite
     folder: Path
@@ -94,7 +94,7 @@ class _Release:
         return PiChroot(self.folder / "root", self.folder / "board", cpu)
 
     def install(self, wheels: Path | None) -> str:
-        """Make the payload and install it. Raises CheckFailedError."""
+        """Create the payload and install it. Raises CheckFailedError."""
         payload, chroot = self.folder / "payload", self.on(CPUS[0])
         words = ["flash", "payload", "--release", self.suite.name, "--out", str(payload)]
         if wheels is not None:
@@ -113,7 +113,7 @@ class _Release:
         )
 
     def sees_the_same(self, cpu: Cpu, sight: Sight) -> str:
-        """Compare the installed program's answers with ``sight``. Raises CheckFailedError."""
+        """Compare the installed program's results with ``sight``. Raises CheckFailedError."""
         chroot = self.on(cpu)
         pictures = [f"/mnt/{Path(entry['file']).name}" for entry in sight.seen]
         told = json.loads(chroot.run(_PROGRAM, "predict", "--json", *pictures, shown={sight.pictures: "/mnt"}))
@@ -142,14 +142,14 @@ def _prepared(suite: Suite, cache: Path) -> Iterator[_Release]:
 
 
 def _paired(here: dict[str, Any], there: dict[str, Any]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """The faces of a picture, as told here and there. Raises CheckFailedError where they are elsewhere."""
+    """Return pairs of a picture's faces on both machines. Raises CheckFailedError if their places differ."""
     boxes, others = ([face["box"] for face in picture["faces"]] for picture in (here, there))
     _ensure(boxes == others, f"{Path(here['file']).name}: boxes {others} instead of {boxes}")
     return list(zip(here["faces"], there["faces"], strict=True))
 
 
 def _difference(here: dict[str, Any], there: dict[str, Any], factor: float) -> float:
-    """The largest difference of two faces' probabilities. Raises CheckFailedError where it is more than ``factor``."""
+    """Return the largest difference of two faces' probabilities. Raises CheckFailedError above ``factor``."""
     _ensure(here["emotion"] == there["emotion"], f"{there} instead of {here}")
     largest = 0.0
     for label, value in here["probabilities"].items():
@@ -160,15 +160,15 @@ def _difference(here: dict[str, Any], there: dict[str, Any], factor: float) -> f
 
 
 def _largest_factor(bundle: Path) -> float:
-    """By what a probability may grow when each output is off by one step: its logit up, those of the others down."""
+    """Return the factor of a probability if each output is off by one step: its logit up, those of the others down."""
     manifest = load_bundle(bundle).manifest
     return math.exp(2 * manifest.variants["int8"].io.output_scale / manifest.temperature)
 
 
 @contextlib.contextmanager
 def _sight() -> Iterator[Sight]:
-    """Pictures for both sides, and what this machine says of them. Raises InputError where there is no FER2013."""
-    # In memory: no picture of FER2013 is written anywhere.
+    """Yield pictures for both machines, with this machine's results. Raises InputError without FER2013."""
+    # In memory: no picture of FER2013 is written to a disk.
     with tempfile.TemporaryDirectory(prefix="fer-edge-faces-", dir="/dev/shm") as folder:
         images = _drawn_faces()
         pictures = Path(folder)
@@ -212,6 +212,6 @@ def _arrays(archive: bytes) -> Arrays:
 
 
 def _ensure(condition: object, problem: str) -> None:
-    """Raises CheckFailedError with ``problem`` where ``condition`` does not hold."""
+    """Raise CheckFailedError with ``problem`` unless ``condition`` holds."""
     if not condition:
         raise CheckFailedError(problem)

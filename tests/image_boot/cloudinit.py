@@ -22,7 +22,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
         container = on.container
         why = machine.console.read_text
         if not table.see(
-            "first boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why
+            "first boot", "installs, erases the secrets, reports it", lambda: seen.installed(machine, on), why
         ):
             return
         table.see("cloud-init", "takes the seed without a complaint", lambda: _status(container), why)

@@ -1,7 +1,7 @@
 """An emulated computer with the processor of a Pi 4 that starts from a card image, and its serial console.
 
-QEMU's machine ``virt``, since its Raspberry Pis reach no login in reasonable time. In the place of the Pi's firmware
-the kernel and its command line are read from the image's boot partition, at each start.
+QEMU's machine ``virt``, since its Raspberry Pis do not reach a login in reasonable time. Without the Pi's firmware,
+kernel and command line are read from the image's boot partition at each start.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ _CONSOLE = {"console=serial0,115200": "console=ttyAMA0,115200", "console=tty1": 
 _FOR_AN_EMULATOR = (
     "systemd.default_device_timeout_sec=900",  # udev takes minutes
     "systemd.default_timeout_start_sec=1800",
-    "systemd.getty_auto=no",  # the console is for what is said, not for a login
+    "systemd.getty_auto=no",  # the console is for messages, not for a login
     "systemd.show_status=no",
     "systemd.journald.forward_to_console=1",
 )
 
 
 class EmulatedPi:
-    """A computer that runs; what it says on its serial console is read line by line."""
+    """A running computer, whose serial console is read line by line."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process = process
@@ -48,9 +48,9 @@ class EmulatedPi:
         threading.Thread(target=self._read, daemon=True).start()
 
     def wait_for(self, look: Callable[[str], T | None], what: str, until: float) -> T:
-        """What ``look`` finds in a line of the console. Raises CheckFailedError where none has it by ``until``.
+        """Return the first true result of ``look`` for a line of the console.
 
-        That is a moment of the monotonic clock, in seconds.
+        Raises CheckFailedError at ``until``, in seconds of the monotonic clock.
         """
         while True:
             line = self._next_line(what, until)
@@ -60,7 +60,7 @@ class EmulatedPi:
                 return found
 
     def wait_until_off(self, until: float) -> None:
-        """Until it switches itself off or restarts. Raises CheckFailedError where it does not by ``until``."""
+        """Wait until it switches itself off or restarts. Raises CheckFailedError at ``until``."""
         while self._next_line("the computer to go off", until) is not None:
             pass
         if self._process.wait():
@@ -90,9 +90,9 @@ class EmulatedPi:
 
 @contextlib.contextmanager
 def started(image: Path, log: Path, *, shell: bool = False) -> Iterator[EmulatedPi]:
-    """Switch on with ``image`` as the card; ``log`` gets what the console says. At the end it is off in any case.
+    """Switch on with ``image`` as the card, and write the console to ``log``; switch off at the end in any case.
 
-    ``shell`` gives the console to a root shell, beside what is said there.
+    With ``shell``, the console also has a root shell.
     """
     with tempfile.NamedTemporaryFile(prefix="fer-edge-kernel-") as kernel:
         with CardImage(image) as card:
@@ -102,7 +102,7 @@ def started(image: Path, log: Path, *, shell: bool = False) -> Iterator[Emulated
         words = [_CONSOLE.get(word, word) for word in words] + list(_FOR_AN_EMULATOR)
         if shell:
             words += ["systemd.debug_shell", "systemd.default_debug_tty=ttyAMA0"]  # systemd-debug-generator(8)
-        # A core that waits for its turn here keeps the other one waiting.
+        # If a core must wait for this machine, so must the other one.
         cores = str(min(2, len(os.sched_getaffinity(0))))
         command = [
             PROGRAM,

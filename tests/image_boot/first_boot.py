@@ -1,4 +1,4 @@
-"""A first boot, and what must have become of the machine after it, whatever the style."""
+"""A first boot, and the checks of the machine after it, the same for every style."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ ExecStart=sleep infinity
 [Install]
 WantedBy=multi-user.target
 """
-"""RPi-Distro/userconf-pi, debian/userconf-pi.userconfig.service: a oneshot without a limit of time."""
+"""RPi-Distro/userconf-pi, debian/userconf-pi.userconfig.service: a oneshot without a time limit."""
 _WATCHDOG_S = 10
-"""Of the unit, for the test; the program asks for as much more as its settings need."""
+"""The unit's limit in the test; the program extends it as far as its settings need."""
 _ASK_PAGE = """\
 import sys
 from urllib.error import HTTPError
@@ -56,7 +56,7 @@ for token in ({}, {"Authorization": f"Bearer {sys.argv[1]}"}):
 
 
 def add_camera(machine: Machine) -> None:
-    """Add a camera's web server that replays the demo scene; it runs on the packages of the payload."""
+    """Add a camera's web server that replays the demo scene, using the packages of the payload."""
     wants = machine.written / "etc/systemd/system/multi-user.target.wants"
     wants.mkdir(parents=True, exist_ok=True)
     (machine.written / "etc/systemd/system/camera.service").write_text(_CAMERA)
@@ -74,13 +74,13 @@ def add_dialog(machine: Machine) -> None:
 
 
 def installed(machine: Machine, on: Started) -> str:
-    """Wait for the report of the first boot, and look at it."""
+    """Wait for the report of the first boot, and check it."""
     began = time.monotonic()
     path = machine.boot / REPORT
     wait_for(path.exists, "the report of the first boot", _INSTALL_S)
     report = path.read_text()
     ensure("install: done\nscrub: done" in report, " / ".join(report.splitlines()))
-    # The report may be of an earlier boot, and systemd not listen yet.
+    # The report may be from an earlier boot, and systemd may not listen yet.
     wait_for(lambda: on.container.run("systemctl", "is-active", "basic.target").stdout.strip() == "active", "systemd")
     wait_for(lambda: Service(on.container).ask("ActiveState") == "active", "the service")
     wait_for(lambda: _state(on.container, FIRST_BOOT) != "activating", f"the end of {FIRST_BOOT}")
@@ -89,23 +89,23 @@ def installed(machine: Machine, on: Started) -> str:
 
 
 def all_of_it(table: Table, machine: Machine, container: Container, card: Card, blocks: Path) -> None:
-    """What an installed Pi must be, whatever the style: a row for each.
+    """Check an installed Pi of any style; add a row for each check.
 
-    ``system`` is none of them: its settings are the work of rpi-preseed itself where there is one.
+    ``system`` is separate: with rpi-preseed, that program makes these settings.
     """
     table.see("network", "none is needed", lambda: offline(container))
     table.see("account", "as pi.toml says", lambda: account(container, card))
     table.see("Wi-Fi", "as pi.toml says", lambda: network(container))
     table.see("card life", "hardware watchdog on, journal bounded", lambda: care(container))
     table.see("service", "watches and tells events", lambda: watching(container), machine.console.read_text)
-    table.see("its secrets", "reach it, and nobody else", lambda: secrets_arrived(container))
+    table.see("its secrets", "readable for it alone", lambda: secrets_arrived(container))
     table.see("doctor", "finds nothing bad", lambda: doctor(container))
     table.see("killed; hanging", "active again", lambda: survives(container))
     table.see("secrets", "nowhere on the boot partition", lambda: secrets_gone(machine, card, container, blocks))
 
 
 def offline(container: Container) -> str:
-    """What was installed, and that nothing but the card can have been asked."""
+    """Check what was installed, and that it can only have come from the card."""
     links = [line.split(": ")[1] for line in container.must("ip", "-oneline", "link").splitlines()]
     ensure(links == ["lo"], f"interfaces: {links}")
     release = container.must("readlink", HOME).strip()
@@ -116,7 +116,7 @@ def offline(container: Container) -> str:
 
 
 def account(container: Container, card: Card) -> str:
-    """Account, password's hash, key, and what sshd takes."""
+    """Check account, password's hash, key, and the logins that sshd accepts."""
     fields = container.must("getent", "shadow", USER).split(":")
     ensure(fields[1].encode() in card.secrets, "the password's hash is another than on the card")
     groups = container.must("id", "--name", "--groups", USER).split()
@@ -132,11 +132,11 @@ def account(container: Container, card: Card) -> str:
     refused = container.run("ssh", *options, "-o", "PubkeyAuthentication=no", f"{USER}@127.0.0.1", "true")
     ensure("Permission denied (publickey)" in refused.stderr, refused.stderr)
     container.must("rm", "-r", "/root/key", "/root/.ssh")
-    return "hash as on the card; in by the key over SSH, by a password nobody, root neither"
+    return "hash as on the card; SSH accepts the key, no password, and not root"
 
 
 def system(container: Container) -> str:
-    """Names, language and time."""
+    """Check names, language and time."""
     name = container.must("hostname").strip()
     ensure(name == HOSTNAME == container.must("cat", "/etc/hostname").strip(), name)
     ensure(HOSTNAME in container.must("getent", "hosts", "127.0.1.1"), "it does not know its own name")
@@ -164,7 +164,7 @@ def network(container: Container) -> str:
 
 
 def care(container: Container) -> str:
-    """Hardware watchdog, and bounds of the journal."""
+    """Check the hardware watchdog and the limits of the journal."""
     watchdog = container.must("systemctl", "show", "--value", "--property=RuntimeWatchdogUSec").strip()
     ensure(watchdog == "15s", f"RuntimeWatchdogSec is {watchdog}")
     journal = container.must("systemd-analyze", "cat-config", "systemd/journald.conf")
@@ -184,7 +184,7 @@ def watching(container: Container) -> str:
 
 
 def secrets_arrived(container: Container) -> str:
-    """The token of the page, which stood in the payload's secrets, is the service's, and nobody else's."""
+    """Check that only the service can read the page's token, which was among the payload's secrets."""
     answers = container.must(f"{HOME}/bin/python3", "-c", _ASK_PAGE, TOKEN).split()
     ensure(answers == ["401", "200"], f"the page answers {answers}")
     mode = container.must("stat", "--format=%a %U", "/etc/fer-edge/web-token").strip()
@@ -193,7 +193,7 @@ def secrets_arrived(container: Container) -> str:
 
 
 def doctor(container: Container) -> str:
-    """``fer-edge doctor`` as the service's user asks it."""
+    """Run ``fer-edge doctor`` as the service's user."""
     asked = container.run("runuser", "-u", "fer-edge", "--", PROGRAM, "doctor", "--json", "--config", CONFIG)
     checks = {check["name"]: check for check in json.loads(asked.stdout)["checks"]}
     bad = [f"{name}: {check['seen']}" for name, check in checks.items() if check["verdict"] == "bad"]
@@ -203,7 +203,7 @@ def doctor(container: Container) -> str:
 
 
 def survives(container: Container) -> str:
-    """SIGKILL, and a hang that only the watchdog ends."""
+    """Kill the program, then let it hang until the watchdog ends it."""
     service = Service(container)
     killed_s, lines = started_again(container, service)
     own = service.ask("WatchdogUSec")
@@ -223,7 +223,7 @@ def survives(container: Container) -> str:
 
 
 def blocks_of(machine: Machine) -> Path:
-    """Second names for the files of the boot partition: what is overwritten shows there, what is only removed stays."""
+    """Link the files of the boot partition, to distinguish overwritten files from files that are only removed."""
     folder = machine.aside
     for number, path in enumerate(_files(machine.boot)):
         os.link(path, folder / f"{number}-{path.name}")
@@ -232,7 +232,7 @@ def blocks_of(machine: Machine) -> Path:
 
 
 def secrets_gone(machine: Machine, card: Card, container: Container, blocks: Path) -> str:
-    """No secret in any byte of the boot partition nor in logs; on the root file system for root's eyes alone."""
+    """Check that no secret is on the boot partition or in logs, and that only root can read it elsewhere."""
     on_boot = list(_files(machine.boot))
     for place, what in ((on_boot, "lies"), (list(_files(blocks)), "was removed, not overwritten:")):
         for path in place:
@@ -254,7 +254,7 @@ def secrets_gone(machine: Machine, card: Card, container: Container, blocks: Pat
 
 
 def state_of(machine: Machine) -> dict[str, str]:
-    """A hash for each file of the boot partition, of /etc, /opt and /home, by its path."""
+    """Return a hash of each file of the boot partition, /etc, /opt and /home, by path."""
     found = {f"boot/{path.relative_to(machine.boot)}": _hash(path) for path in _files(machine.boot)}
     for name in ("etc", "opt", "home"):
         for path in _files(machine.written / name):
@@ -264,7 +264,7 @@ def state_of(machine: Machine) -> dict[str, str]:
 
 
 def unchanged(before: dict[str, str], machine: Machine, container: Container) -> str:
-    """What a second boot finds it leaves."""
+    """Check that a second boot changes nothing."""
     wait_for(lambda: is_up(container), "the end of the boot")
     failed = container.must("systemctl", "--failed", "--no-legend", "--plain")
     ensure(not failed, f"failed: {failed}")

@@ -1,4 +1,4 @@
-"""Bookworm: systemd's own generator starts firstrun.sh by what cmdline.txt says, and the machine restarts."""
+"""Bookworm: systemd's own generator starts firstrun.sh as cmdline.txt says, and the machine restarts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
     with machine.started() as on:
         container = on.container
         if not table.see(
-            "second boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why
+            "second boot", "installs, erases the secrets, reports it", lambda: seen.installed(machine, on), why
         ):
             return
         table.see("system", "as pi.toml says", lambda: seen.system(container))
@@ -35,6 +35,6 @@ def _set_up(machine: Machine) -> str:
     with machine.started() as on:
         on.wait_for_restart()
     words = (machine.boot / "cmdline.txt").read_text().split()
-    ensure(not any(word.startswith("systemd.") for word in words), "cmdline.txt still says so")
+    ensure(not any(word.startswith("systemd.") for word in words), "cmdline.txt still names it")
     ensure(not (machine.boot / "firstrun.sh").exists(), "firstrun.sh is still there")
     return "systemd.run= of cmdline.txt ran firstrun.sh; restarted; cmdline.txt is an ordinary one again"

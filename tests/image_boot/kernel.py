@@ -1,6 +1,6 @@
-"""A Linux for the emulated Pi: Debian's of trixie, with the drivers that QEMU's machine ``virt`` needs.
+"""A kernel for the emulated Pi: trixie's, with the drivers that QEMU's machine ``virt`` needs.
 
-The one for clouds has ext4, NVMe and the serial port built in, so that it finds its root without an initial RAM disk.
+The cloud kernel has ext4, NVMe and the serial port built in, so that it needs no initial RAM disk.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PACKAGE = "linux-image-cloud-arm64"
 
 @contextmanager
 def kernel(cache: Path) -> Iterator[Path]:
-    """A folder, kept below ``cache``, with ``vmlinuz`` and ``modules/VERSION``. Raises InputError as ``kept`` does."""
+    """Return a folder, kept below ``cache``, with ``vmlinuz`` and ``modules/VERSION``. Raises InputError."""
     with kept(cache, "kernel", Path(__file__).read_bytes(), _build) as folder:
         yield folder
 
@@ -29,7 +29,7 @@ def _build(folder: Path) -> None:
     root.mkdir()
     extract_debian(root, "trixie", "arm64", _PACKAGE)
     (version,) = (path.name for path in (root / "usr" / "lib" / "modules").iterdir())
-    # As the package's script would: without it modprobe finds nothing.
+    # As the package's script does; otherwise modprobe finds nothing.
     run(["depmod", "-b", root, version])
     shutil.move(root / "boot" / f"vmlinuz-{version}", folder / "vmlinuz")
     shutil.move(root / "usr" / "lib" / "modules", folder / "modules")

@@ -1,8 +1,8 @@
-"""A root file system like that of a Lite image, aarch64, with the database of dpkg: packages can be installed in it.
+"""A root file system (aarch64) like a Lite image's, with dpkg's database, so that packages can be installed in it.
 
-Debian's packages are extracted and entered into dpkg's database as installed; their maintainer scripts did not run,
-which would take most of an hour under emulation. What of that is needed, ``arm_root`` does. Packages that are installed
-later are installed in full, scripts and all.
+Debian's packages are extracted and entered into dpkg's database as installed. Their maintainer scripts are not run,
+which would take most of an hour under emulation; ``arm_root`` does the necessary steps. Packages that are installed
+later are installed completely, with their scripts.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _PACKAGES = (
     "python3-venv debconf perl-base hostname init-system-helpers sysvinit-utils bsdutils ncurses-base ncurses-bin "
     "debianutils ca-certificates"
 )
-"""Debian's essential packages, and what Raspberry Pi OS Lite has as well as far as the first boot uses it."""
+"""Debian's essential packages, and further ones of Raspberry Pi OS Lite that the first boot uses."""
 
 
 @contextmanager
 def lite_root(suite: Suite, cache: Path) -> Iterator[Path]:
-    """The folder with the root file system of ``suite``, kept below ``cache``; it is to be copied, not to be changed.
+    """Return the folder with the root file system of ``suite``, kept below ``cache``: copy it, do not change it.
 
-    aarch64 programs must start here. Raises InputError if a step fails, or if another run uses it.
+    aarch64 programs must be able to run. Raises InputError if a step fails, or if another run uses it.
     """
     made_from = Path(__file__).read_bytes() + suite.name.encode()
     with kept(cache, f"lite-{suite.name}", made_from, partial(_build, suite)) as folder:
@@ -44,7 +44,7 @@ def lite_root(suite: Suite, cache: Path) -> Iterator[Path]:
 
 
 def debian_source(suite: str, keyring: str) -> str:
-    """Debian's own archive as a source of packages in deb822's form."""
+    """Return Debian's archive as a package source in deb822 format."""
     return f"Types: deb\nURIs: http://deb.debian.org/debian/\nSuites: {suite}\nComponents: main\nSigned-By: {keyring}\n"
 
 
@@ -74,7 +74,7 @@ def _build(suite: Suite, folder: Path) -> None:
 
 
 def _extract(deb: Path, root: Path) -> str:
-    """Unpack ``deb`` into ``root`` and write what dpkg notes of it; returns its stanza of the status file."""
+    """Unpack ``deb`` into ``root`` and write dpkg's records of it; return its paragraph of the status file."""
     archive = subprocess.run(["dpkg-deb", "--fsys-tarfile", deb], capture_output=True, check=True).stdout
     # Some packages of Bookworm still name /bin and /lib, which are links.
     command = ["tar", "--extract", "--verbose", "--keep-directory-symlink", "--directory", root]

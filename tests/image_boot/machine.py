@@ -1,4 +1,4 @@
-"""What stands for a Pi with a card in it: a container that starts from a disk, and a cord that can be pulled."""
+"""A container that boots from a disk, like a Pi from its card, and can lose its power."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from systemd.container import container_of, wait_for
 
 _DISK_MIB = 4096
 _SHUTDOWN, _WITHOUT_THE_LOG = 0x8004587D, 2
-"""EXT4_IOC_SHUTDOWN and EXT4_GOING_FLAGS_NOLOGFLUSH (Linux, fs/ext4/ext4.h): no byte reaches the disk from then on."""
+"""EXT4_IOC_SHUTDOWN and EXT4_GOING_FLAGS_NOLOGFLUSH (Linux, fs/ext4/ext4.h): after it, no byte reaches the disk."""
 _OVERLAID = """\
 mount -t overlay none -o "lowerdir=$1,upperdir=$2/upper,workdir=$2/work" "$2/root" && shift 2 && exec "$@"
 """
 _REBOOT = 133
-"""How systemd-nspawn --keep-unit says that its container wants to start again."""
+"""Exit code of systemd-nspawn --keep-unit if its container wants to restart."""
 _FIRMWARE_IGNORES = "init="
-"""Raspberry Pi OS's own first start of a card, which makes the root file system larger, restarts, and takes this word
-out of cmdline.txt (raspberrypi-sys-mods, usr/lib/raspberrypi-sys-mods/firstboot). Here it is taken as done."""
+"""Raspberry Pi OS enlarges the root file system at the first start, removes this word from cmdline.txt, and restarts
+(raspberrypi-sys-mods, usr/lib/raspberrypi-sys-mods/firstboot). The tests assume that this has been done."""
 
 
 class Machine:
@@ -40,21 +40,21 @@ class Machine:
         self._root, self._stock_boot, self._shown = root, boot, shown
         self._image, self._disk = folder / "disk.img", folder / "disk"
         self.console = folder / "console.txt"
-        """All that was written to the console, over all starts."""
+        """Everything that was written to the console, in all boots."""
 
     @property
     def boot(self) -> Path:
-        """The boot partition's files, seen from here."""
+        """Path of the boot partition's files on this machine."""
         return self._disk / "boot"
 
     @property
     def written(self) -> Path:
-        """What differs from the stand-in's root file system, seen from here."""
+        """Path of the files that differ from the stand-in's root file system."""
         return self._disk / "upper"
 
     @property
     def aside(self) -> Path:
-        """A folder on the same disk that the machine does not see."""
+        """A folder on the same disk that is not visible in the machine."""
         return self._disk / "aside"
 
     def __enter__(self) -> Machine:
@@ -93,7 +93,7 @@ class Machine:
             "systemd-nspawn",
         ]
         command += ["--quiet", "--register=no", "--keep-unit", "--private-network", f"--directory={self._disk}/root"]
-        command += ["--timezone=off", "--resolv-conf=off", "--link-journal=no"]  # it would put this machine's in
+        command += ["--timezone=off", "--resolv-conf=off", "--link-journal=no"]  # otherwise it copies this machine's
         command += [f"--bind={self.boot}:/boot/firmware", f"--bind-ro={self._shown}:/mnt", "--boot"]
         command += [word for word in words if not word.startswith(_FIRMWARE_IGNORES)]
         environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
@@ -122,7 +122,7 @@ class Machine:
 
 
 class Started:
-    """A machine that is on."""
+    """A running machine."""
 
     def __init__(self, process: subprocess.Popen[bytes], disk: Path) -> None:
         self._process, self._disk = process, disk
@@ -130,13 +130,13 @@ class Started:
         self.container = wait_for(lambda: container_of(process), "systemd to come up")
 
     def wait_for_restart(self) -> None:
-        """Until it wants to start again. Raises CheckFailedError where it ends in another way, or does not."""
+        """Wait until it wants to restart. Raises CheckFailedError if it ends in another way, or not in time."""
         ended = wait_for(lambda: [code] if (code := self._process.poll()) is not None else None, "a restart")
         if ended != [_REBOOT]:
             raise CheckFailedError(f"it did not restart but end: systemd-nspawn's exit {ended[0]}")
 
     def lose_power(self) -> None:
-        """At once: what was not yet on the disk never gets there."""
+        """Cut the power: data that are not yet on the disk are lost."""
         self.lost_power = True
         folder = os.open(self._disk, os.O_RDONLY)
         try:
@@ -147,7 +147,7 @@ class Started:
         self._process.wait()
 
     def switch_off(self) -> None:
-        """In good order; harmless when it is off."""
+        """Shut it down. Idempotent."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:

@@ -1,4 +1,4 @@
-"""Runs aarch64 programs in a folder that is a whole system, as root, without a network; it may change all in there.
+"""Run aarch64 programs in a folder with a whole system, as root, without a network; they may change all its files.
 
 Bubblewrap mounts in a separate namespace, so that nothing stays mounted however the run ends.
 """
@@ -25,9 +25,9 @@ class PiChroot:
     cpu: Cpu
 
     def run(self, *words: str, shown: Mapping[Path, str] | None = None, stdin: bytes = b"") -> bytes:
-        """Run a command to its end and give back its stdout; it sees each path of ``shown`` read-only.
+        """Run a command and return its stdout; each path of ``shown`` is visible to it, read-only.
 
-        Raises CheckFailedError where it fails.
+        Raises CheckFailedError if it fails.
         """
         command = self.command(*words, shown=shown)
         done = subprocess.run(command, input=stdin, capture_output=True, check=False)
@@ -37,11 +37,11 @@ class PiChroot:
         return done.stdout
 
     def command(self, *words: str, shown: Mapping[Path, str] | None = None) -> list[str]:
-        """The words that run a command there, as ``run`` does."""
+        """Return the command line with which ``run`` starts a command."""
         return [*self._bubblewrap(shown or {}), *words]
 
     def _bubblewrap(self, shown: Mapping[Path, str]) -> list[str]:
-        # Not --unshare-user: files are to belong to whom install.sh says.
+        # Not --unshare-user: install.sh must be able to set the owners of files.
         command = ["bwrap", "--unshare-net", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--die-with-parent"]
         command += ["--clearenv", "--setenv", "PATH", _PATH, "--setenv", "LANG", "C.UTF-8", "--setenv", "HOME", "/root"]
         command += ["--setenv", "QEMU_CPU", self.cpu.name, "--chdir", "/"]

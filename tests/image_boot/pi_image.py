@@ -1,6 +1,6 @@
-"""A stock image that boots in an emulator: as Raspberry Pi OS lays it out, with Debian's programs and kernel in it.
+"""A stock image that boots in an emulator: Raspberry Pi OS's layout, with Debian's programs and kernel.
 
-What is Raspberry Pi OS's own is a stand-in, and what it must do for the boot is written here, after the public sources.
+The parts of Raspberry Pi OS itself are stand-ins, written after its public sources.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from support.cards.stock_images import DISK_ID, make_stock_image
 
 BOOT_MIB, ROOT_MIB = 256, 1536
-"""The root has 256 MiB to spare, as a stock one has not: that grows to the whole card first."""
+"""Sizes of the partitions. The root has 256 MiB of free space; a real one has none, and grows first."""
 
 _FSTAB = f"""\
 proc /proc proc defaults 0 0
@@ -19,8 +19,8 @@ PARTUUID={DISK_ID}-01 /boot/firmware vfat defaults 0 2
 PARTUUID={DISK_ID}-02 / ext4 defaults,noatime 0 1
 """
 
-# RPi-Distro/raspberrypi-sys-mods, usr/lib/raspberrypi-sys-mods/firstboot: it is started in the place of systemd, makes
-# the card's numbers its own, takes itself off the kernel's command line and restarts the Pi. Only the last two here.
+# RPi-Distro/raspberrypi-sys-mods, usr/lib/raspberrypi-sys-mods/firstboot: it is started instead of systemd, changes
+# the card's identifiers, removes itself from the kernel's command line and restarts the Pi. Here only the last two.
 _FIRSTBOOT = """\
 #!/bin/sh
 mount -t proc proc /proc
@@ -33,7 +33,7 @@ sync
 echo 'stand-in of firstboot: restarting'
 exec reboot -f
 """
-# An emulated core is some fifty times slower than a Pi's, and has other work than the service.
+# An emulated core is about fifty times slower than a Pi's, and does not only run the service.
 _PATIENCE = """\
 [Service]
 TimeoutStartSec=1h
@@ -44,7 +44,7 @@ _NOT_HERE = "stand-in: not to be run\n"
 
 
 def make_bootable_image(folder: Path, system: Path, kernel: Path) -> Path:
-    """Make an image in ``folder`` of the ``system``, which is changed, and the folder ``kernel``; give its path."""
+    """Create an image in ``folder`` from ``system``, which is changed, and the folder ``kernel``; return its path."""
     shutil.copytree(kernel / "modules", system / "usr" / "lib" / "modules", dirs_exist_ok=True)
     return make_stock_image(
         folder,
@@ -57,7 +57,7 @@ def make_bootable_image(folder: Path, system: Path, kernel: Path) -> Path:
             "etc/fstab": _FSTAB,
             "etc/systemd/system/fer-edge.service.d/90-emulated.conf": _PATIENCE,
             "usr/lib/raspberrypi-sys-mods/firstboot": _FIRSTBOOT,
-            # Not programs: setup.sh does without.
+            # No programs: setup.sh works without them.
             "usr/lib/raspberrypi-sys-mods/imager_custom": _NOT_HERE,
             "usr/lib/userconf-pi/userconf": _NOT_HERE,
         },

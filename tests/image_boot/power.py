@@ -16,23 +16,23 @@ _LAST = "when all is installed, about the scrub"
 
 
 def check(table: Table, machine: Machine, card: Card) -> None:
-    """Four losses of power on the way, and the boot that comes to the end."""
+    """Cut the power four times, then boot to the end."""
     table.begin("Trixie, cloud-init: the power fails")
     seen.add_camera(machine)
     state = machine.written / seen.STATE.lstrip("/")
     releases = machine.written / "opt/fer-edge/releases"
     moments: dict[str, Callable[[], bool]] = {
         "while setup.sh runs": (state / "style").exists,
-        "after setup.sh, while cloud-init goes on": (state / "set-up").exists,
+        "after setup.sh, while cloud-init continues": (state / "set-up").exists,
         "while pip unpacks": lambda: any(releases.glob("*/lib/python3*/site-packages/cv2/*")),
         _LAST: (state / "installed").exists,
     }
     blocks = seen.blocks_of(machine)
     why = machine.console.read_text
     for name, come in moments.items():
-        # Between those lie hundredths of a second: the last cut may come in the middle of the scrub, or after it.
+        # These moments are hundredths of a second apart: the last cut may come while secrets are erased, or later.
         late = name == _LAST
-        table.see(name, "the next boot goes on", lambda come=come, late=late: _cut(machine, come, late), why)  # type: ignore[misc]
+        table.see(name, "the next boot continues", lambda come=come, late=late: _cut(machine, come, late), why)  # type: ignore[misc]
     with machine.started() as on:
         container = on.container
         if not table.see("the boot after these", "comes to the end", lambda: seen.installed(machine, on), why):

@@ -1,4 +1,4 @@
-"""Trixie with rpi-preseed, which Debian does not package: the test does what it does before our command."""
+"""Trixie with rpi-preseed, which is not in Debian: the test does its steps before our command."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TimeoutStartSec=30
 [Install]
 WantedBy=multi-user.target
 """
-"""As raspberrypi/rpi-preseed has it: systemd/rpi-preseed-runcmd-early.service, src/apply/runcmd.sh."""
+"""As in raspberrypi/rpi-preseed: systemd/rpi-preseed-runcmd-early.service, src/apply/runcmd.sh."""
 
 
 def check(table: Table, machine: Machine, card: Card) -> None:
@@ -36,7 +36,7 @@ def check(table: Table, machine: Machine, card: Card) -> None:
     with machine.started() as on:
         container = on.container
         if not table.see(
-            "first boot", "installs from the card, scrubs it, says so", lambda: seen.installed(machine, on), why
+            "first boot", "installs, erases the secrets, reports it", lambda: seen.installed(machine, on), why
         ):
             return
         seen.all_of_it(table, machine, container, card, blocks)

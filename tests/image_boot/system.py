@@ -1,7 +1,7 @@
-"""A root file system that stands in for Raspberry Pi OS Lite: Debian's packages, on x86_64, laid out as pi-gen does it.
+"""A stand-in for the root file system of Raspberry Pi OS Lite: Debian's packages for x86_64, laid out like pi-gen's.
 
-Raspberry Pi's own packages (raspberrypi-sys-mods, userconf-pi, raspi-config) are not Debian's: without them setup.sh
-goes its own way, and cloud-init is the one that Raspberry Pi's is made from.
+Debian lacks Raspberry Pi's own packages (raspberrypi-sys-mods, userconf-pi, raspi-config), so that setup.sh takes its
+fallbacks. cloud-init is Debian's, on which Raspberry Pi's is based.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _PROGRAMS = {
     "qemu-aarch64-static": "qemu-user-static",
     "bwrap": "bubblewrap",
 }
-# python3-venv is left out, so that it shows whether install.sh does without.
+# Without python3-venv, to test that install.sh does not need it.
 _PACKAGES = (
     "systemd,systemd-sysv,dbus,udev,python3,openssh-server,openssh-client,sudo,locales,tzdata,console-setup,"
     "keyboard-configuration,network-manager,rfkill,iproute2,procps"
 )
 _CLOUD_INIT = "cloud-init,netplan.io"
-# As RPi-Distro/pi-gen has it: stage2/04-cloud-init/files/99_raspberry-pi.cfg and 00-network-manager-all.yaml.
+# As in RPi-Distro/pi-gen: stage2/04-cloud-init/files/99_raspberry-pi.cfg and 00-network-manager-all.yaml.
 _CLOUD_CONFIG = """\
 datasource_list: [ NoCloud, None ]
 datasource:
@@ -54,12 +54,12 @@ def refuse_if_something_is_missing() -> None:
 
 
 def made_from(suite: Suite) -> bytes:
-    """What a file system that is kept was made from."""
+    """Description of the sources of a kept file system."""
     return Path(__file__).read_bytes() + suite.name.encode()
 
 
 def build(suite: Suite, folder: Path) -> None:
-    """Make ``folder/root``."""
+    """Create ``folder/root``."""
     root = folder / "root"
     with_cloud_init = suite.name != SUITES["bookworm"].name
     print(f"Preparing a stand-in for Raspberry Pi OS, {suite.name} (once)", flush=True)
@@ -67,16 +67,17 @@ def build(suite: Suite, folder: Path) -> None:
     packages = f"{_PACKAGES},{_CLOUD_INIT}" if with_cloud_init else _PACKAGES
     archive = folder / "root.tar"
     run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={packages}", suite.name, archive])
-    # The container makes its own devices.
+    # The container creates its own devices.
     run(["tar", "-x", "--exclude=./dev/*", "-C", root, "-f", archive])
     archive.unlink()
     run(["chroot", root, "useradd", "--create-home", "--uid=1000", "--shell=/bin/bash", FIRST_ACCOUNT])
     run(["chroot", root, "usermod", "--append", "--groups=sudo,video", FIRST_ACCOUNT])
     for group in ("netdev", "input", "gpio", "spi", "i2c", "render"):
         run(["chroot", root, "groupadd", "--force", "--system", group])
-    run(["chroot", root, "systemctl", "disable", "ssh"])  # as the image has it
+    run(["chroot", root, "systemctl", "disable", "ssh"])  # as in the image
     (root / "boot" / "firmware").mkdir(parents=True, exist_ok=True)
-    # pi-gen, export-image/05-finalise/01-run.sh. Empty is no first boot to systemd, so that no presets are applied.
+    # pi-gen, export-image/05-finalise/01-run.sh. Since it is empty, systemd sees no first boot, and applies no
+    # presets.
     (root / "etc" / "machine-id").write_text("")
     (root / "etc" / "hostname").write_text("raspberrypi\n")
     (root / "etc" / "hosts").write_text("127.0.0.1\tlocalhost\n127.0.1.1\traspberrypi\n")

@@ -1,4 +1,4 @@
-"""What is printed: a table with a row for each promise, and what was seen of it."""
+"""The printed table, with a row for each promise and the observation."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from fer_edge.errors import CheckFailedError
 
 
 class Table:
-    """Rows as they come; a promise that is not kept is a row too."""
+    """Prints rows at once, including those of broken promises."""
 
     def __init__(self) -> None:
         self.failures = 0
         self.rows = 0
 
     def begin(self, what: str) -> None:
-        """A part of its own."""
+        """Start a new part."""
         print(f"\n{what}\n\n| what | what it promises | what the test saw |\n| --- | --- | --- |", flush=True)
 
     def see(self, what: str, promise: str, look: Callable[[], str], why: Callable[[], str] = str) -> bool:
-        """Print what ``look`` saw, and tell whether it did; where it did not, what ``why`` tells goes to stderr."""
+        """Print the result of ``look`` and return whether it succeeded; if not, print ``why()`` to stderr."""
         self.rows += 1
         try:
             seen = look()

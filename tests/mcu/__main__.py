@@ -1,4 +1,4 @@
-"""``make test-mcu TFLM=PATH``: exported models run on an emulated Cortex-M3, and compute what LiteRT computes.
+"""``make test-mcu TFLM=PATH``: exported models run on an emulated Cortex-M3, with LiteRT's results.
 
 Exports each released bundle, builds it with arm-none-eabi-gcc by the exported CMakeLists.txt, and runs its golden
 inputs on QEMU's mps2-an385. Prints flash, RAM and the largest difference; exit 1 if a difference exceeds 1, or if the
@@ -53,7 +53,7 @@ class Measured:
     max_difference: int
 
     def problems(self) -> list[str]:
-        """Return what does not hold."""
+        """Return the limits that are exceeded."""
         found = [f"an output differs by {self.max_difference}"] if self.max_difference > 1 else []
         for what, measured, estimate in (
             ("code", self.code_bytes, self.code_estimate_bytes),
@@ -65,7 +65,7 @@ class Measured:
 
 
 def run(*command: object, timeout_s: float = 3600) -> str:
-    """Return what ``command`` prints. Ends the program if it fails."""
+    """Return the output of ``command``. Ends the program if it fails."""
     done = subprocess.run(
         [str(word) for word in command], capture_output=True, text=True, timeout=timeout_s, check=False
     )

@@ -1,7 +1,7 @@
-"""``make bench-mcu``: the released int8 models by TFLM on all of PrivateTest, beside XNNPACK, which a Pi uses.
+"""``make bench-mcu``: compare the released int8 models by TFLM with XNNPACK, which a Pi uses, on PrivateTest.
 
 The package tflite-micro is TFLM built for this machine: the portable kernels of a microcontroller, and faster than an
-emulated one. Prints the accuracy by both, and how far the outputs are apart.
+emulated one. Prints the accuracy by both, and the differences of the outputs.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def test_the_default_bundle_holds_nothing_else() -> None:
 
 def test_the_released_bundle_keeps_its_promises_on_the_real_data(tmp_path: Path) -> None:
     real_fer2013()  # skips where it is not
-    # The two that promises are about: int16x8 alone takes minutes.
+    # The two with published numbers: int16x8 would take minutes.
     fer_edge = [sys.executable, "-m", "fer_edge"]
     bundle, report = tmp_path / "bundle", tmp_path / "report.json"
     part = [*fer_edge, "convert", RELEASED, "--variants", "float32,int8", "--out", bundle]
@@ -58,7 +58,7 @@ def test_the_released_bundle_keeps_its_promises_on_the_real_data(tmp_path: Path)
 
 
 def test_the_published_numbers_are_those_of_the_committed_reports() -> None:
-    """Reports of the very files in models/, and the tables that are made of them, in README.md and the model cards."""
+    """The reports are of the files in models/, and the tables in README.md and the model cards are made from them."""
     command = [sys.executable, str(CHECKOUT / "benchmarks" / "published_numbers.py"), "--check"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr or "published numbers differ: make bench-pages"

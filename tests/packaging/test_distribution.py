@@ -20,7 +20,7 @@ from support.data.fer2013 import write_mini_fer2013
 from support.environments.fresh_install import CHECKOUT, make_base_environment, run_installed
 from support.processes.edge_command import assert_one_line
 
-PACKAGES = ("fer_edge", "fer_flash", "fer_train", "fer_bench", "fer_convert", "fer_release")
+PACKAGES = ("fer_edge", "fer_flash", "fer_train", "fer_bench", "fer_convert", "fer_release", "fer_chain")
 COMMANDS = (
     "run",
     "predict",
@@ -41,6 +41,7 @@ COMMANDS = (
     "flash",
     "deploy",
     "release",
+    "chain",
 )
 
 
@@ -75,13 +76,13 @@ def distribution(tmp_path_factory: pytest.TempPathFactory) -> Distribution:
 
 @pytest.fixture(scope="module")
 def fer_edge(distribution: Distribution, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ``fer-edge`` command of an environment that holds the wheel and the base dependencies only."""
+    """The ``fer-edge`` command of an environment with only the wheel and the base dependencies."""
     return make_base_environment(tmp_path_factory.mktemp("environment") / "venv", distribution.wheel)
 
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder far from the checkout."""
+    """A folder outside of the checkout."""
     yield tmp_path_factory.mktemp("elsewhere")
 
 
@@ -152,6 +153,7 @@ def test_the_installed_command_lists_every_subcommand(fer_edge: Path, elsewhere:
     assert [name for name in COMMANDS if f"\n    {name} " not in done.stdout] == []
 
 
+@pytest.mark.slow
 def test_the_installed_demo_runs_outside_the_checkout(fer_edge: Path, elsewhere: Path) -> None:
     python = fer_edge.with_name("python")
     where = run_installed([python, "-c", "import fer_edge; print(fer_edge.__file__)"], elsewhere)
@@ -172,7 +174,7 @@ def test_the_installed_demo_runs_outside_the_checkout(fer_edge: Path, elsewhere:
 
 @pytest.fixture(scope="module")
 def inputs(tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Good inputs, so that nothing but the missing extra is left to complain about."""
+    """Valid inputs, so that the missing extra is the only error."""
     import keras  # loaded for the bundle already
 
     folder = tmp_path_factory.mktemp("inputs")

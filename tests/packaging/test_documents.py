@@ -1,4 +1,4 @@
-"""The documents keep in step with the program: settings, links and every command line that they show."""
+"""The documents agree with the program: settings, links and every command line that they show."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import pytest
 
+from fer_chain.settings import load_chain
 from fer_edge.commands.cli import build_parser
 from fer_edge.settings.runtime import load_settings
 from fer_train.recipe.recipe import load_recipe
@@ -31,7 +32,7 @@ MADE_BY_THE_SITE = {CHECKOUT.resolve() / "docs" / "reference" / "commands.md"}
 
 
 def anchors(page: Path) -> set[str]:
-    """What GitHub makes of the headings of a Markdown file: lower case, no punctuation, hyphens for blanks."""
+    """Return GitHub's anchors of the headings of a Markdown file: lower case, no punctuation, hyphens for blanks."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), flags=re.MULTILINE)
     words = [re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).strip().lower() for heading in headings]
     return {re.sub(r"[^\w\- ]", "", word).replace(" ", "-") for word in words}
@@ -96,9 +97,11 @@ TOML_BLOCKS = [
 
 @pytest.mark.parametrize("block", TOML_BLOCKS)
 def test_every_table_of_settings_shown_is_accepted(block: str, tmp_path: Path) -> None:
-    """By the reader of the runtime's settings, or of a recipe with its search."""
+    """By the reader of the runtime's settings, of a recipe with its search, or of a chain."""
     (tmp_path / "shown.toml").write_text(block)
-    if tomllib.loads(block).keys() & {"data", "tune"}:
+    if "train" in tomllib.loads(block):
+        load_chain(tmp_path / "shown.toml")
+    elif tomllib.loads(block).keys() & {"data", "tune", "tracking"}:
         load_recipe(tmp_path / "shown.toml")
     else:
         load_settings(tmp_path / "shown.toml", environment={})

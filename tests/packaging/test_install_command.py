@@ -22,7 +22,7 @@ Requires-Dist: paho-mqtt>=2.2; extra == 'mqtt'
 
 
 def command_of(folder: Path, origin: dict[str, object] | None) -> str:
-    """What is said in a Python whose FER-Edge has this metadata, without the path of pip."""
+    """Return the message in a Python whose FER-Edge has this metadata, without the path of pip."""
     info = folder / "site" / "fer_edge-9.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(METADATA)

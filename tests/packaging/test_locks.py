@@ -1,4 +1,4 @@
-"""The lock files: every file pinned by hash, from no index by name, and in step with pyproject.toml."""
+"""The lock files: every file is pinned by hash, no index is named, and they agree with pyproject.toml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOST_ONLY = {
 
 
 def required(extra: str | None = None) -> set[str]:
-    """Names that pyproject.toml asks for, in the base install or in ``extra``."""
+    """Return the names of the requirements in pyproject.toml, for the base install or for ``extra``."""
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
     items = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
     return {re.split(r"[\[<>=; ]", item)[0] for item in items} - {"fer-edge"}

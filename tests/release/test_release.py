@@ -1,4 +1,4 @@
-"""``fer-edge release``, judged by python-tuf's own client over HTTP."""
+"""``fer-edge release``, tested by python-tuf's own client over HTTP."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def url(folder: Path) -> Iterator[str]:
 
 
 def fetch(folder: Path, url: str, target: str, to: Path, name: str) -> Path | None:
-    """Download ``target`` as a client that trusts the first root and was last here with the state in ``to``."""
+    """Download ``target`` as a client that trusts the first root; ``to`` contains its state of the last time."""
     (to / "targets").mkdir(parents=True, exist_ok=True)
     root = (folder / "metadata" / "1.root.json").read_bytes()
     updater = Updater(str(to), f"{url}/metadata", bootstrap=root)

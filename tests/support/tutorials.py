@@ -26,7 +26,7 @@ from support.processes.edge_command import clean_environment
 
 _FENCED = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", flags=re.MULTILINE | re.DOTALL)
 _READ_BY_PAGES = ("docs", "models/fer-edge-s", "models/fer-edge-xs", "benchmarks/results", "convert/gate.toml")
-"""Of a checkout."""
+"""Files and folders of a checkout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Commands of one ``sh`` block, what they are said to print and the exit code; ``line`` is where they stand."""
+    """Commands of one ``sh`` block, expected output and exit code; ``line`` is their line in the page."""
 
     commands: str
     shown: str
@@ -50,7 +50,7 @@ class Step:
 
 
 def blocks(page: str) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order."""
     found = []
     for match in _FENCED.finditer(page):
         kind, _, rest = match["info"].partition(" ")
@@ -59,14 +59,14 @@ def blocks(page: str) -> list[Block]:
 
 
 def prose(page: str) -> str:
-    """A page without its fenced blocks."""
+    """Return a page without its fenced blocks."""
     return _FENCED.sub("", page)
 
 
 def steps(page: str) -> Iterator[Step]:
-    """What a reader runs. Raises ValueError for code that is in no block of the kinds above."""
+    """Return the commands of a page. Raises ValueError for code outside of the blocks described above."""
     found = blocks(page)
-    # A fence that is not closed, and what Markdown takes for code because of its indentation.
+    # A fence that is not closed, and text that is code in Markdown because of its indentation.
     for number, line in enumerate(prose(page).splitlines(), 1):
         if line.startswith(("```", "    ")):
             raise ValueError(f"line {number} outside of the blocks: {line}")
@@ -85,13 +85,13 @@ def steps(page: str) -> Iterator[Step]:
 
 
 def prints(shown: str, printed: str) -> bool:
-    """Whether ``printed`` is what a page shows."""
+    """Return whether ``printed`` matches the output that a page shows."""
     lines = ["(?:.*\n)*" if line == "…" else re.escape(line).replace("…", ".*") + "\n" for line in _even(shown)]
     return re.fullmatch("".join(lines), "".join(f"{line}\n" for line in _even(printed))) is not None
 
 
 def _even(text: str) -> list[str]:
-    """Lines in which widths of columns no longer show."""
+    """Return lines that do not depend on the width of columns."""
     return [re.sub("-{2,}", "--", re.sub(r"\s+", " ", line)).strip() for line in text.splitlines()]
 
 

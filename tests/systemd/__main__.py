@@ -1,4 +1,4 @@
-"""``make test-systemd``: the real unit under systemd as first process, in a container."""
+"""``make test-systemd``: the real unit under systemd as the first process, in a container."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _PROGRAMS = [Path(__file__).with_name(name) for name in ("camera.py", "hang.py")
 
 
 def main() -> None:
-    """Prepare the root once, then provoke each fault; prints a table of what was seen."""
+    """Prepare the root once, then provoke each fault; print a table of the observations."""
     parser = argparse.ArgumentParser(prog="make test-systemd", description=__doc__)
     parser.add_argument("--suite", choices=SUITES, default="bookworm")
     parser.add_argument("--cache", type=Path, default=cache_folder() / "systemd", help="where the root is kept")
     parser.add_argument("-k", dest="part", default="", metavar="WORDS", help="only the faults with WORDS in their name")
     arguments = parser.parse_args()
-    # Ends as Ctrl-C does, so that the container is stopped then too.
+    # SIGTERM acts like Ctrl-C, so that the container is stopped then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         refuse_if_something_is_missing()

@@ -13,7 +13,7 @@ from fer_edge.sources.demo import DemoScene
 
 _FPS = 10
 _FROM_S, _TO_S = 2, 12
-"""A part of the scene in which the face is there, and changes."""
+"""A part of the scene in which the face is visible and changes."""
 _SCENE = [
     cv2.imencode(".jpg", DemoScene().render(index / _FPS, index))[1].tobytes()
     for index in range(_FROM_S * _FPS, _TO_S * _FPS)

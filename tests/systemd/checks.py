@@ -25,7 +25,7 @@ for path in ("", "healthz", "readyz", "metrics"):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A row of the table of faults; ``see`` provokes the fault and says what it saw. It raises CheckFailedError."""
+    """A row of the table of faults; ``see`` provokes the fault and returns the result, or raises CheckFailedError."""
 
     fault: str
     promise: str
@@ -190,12 +190,12 @@ def _reload_of_wrong_settings(container: Container, service: Service) -> str:
     pid = service.pid
     service.configure("[source]\nurls = 1\n")
     refused = container.run("systemctl", "reload", UNIT)
-    ensure(refused.returncode != 0, "systemctl reload said that all is well")
+    ensure(refused.returncode != 0, "systemctl reload succeeded")
     ensure(service.ask("ActiveState") == "active", "it is not active any more")
-    service.signal("HUP")  # past the unit's own look at the settings
+    service.signal("HUP")  # without the check of the settings in the unit
     service.wait_for_line("not reloaded, the current settings stay in use")
-    ensure(service.pid == pid and service.ask("StatusText").startswith("1 of 1"), "it did not go on")
-    return "systemctl reload fails and says so; the same process goes on with what it had"
+    ensure(service.pid == pid and service.ask("StatusText").startswith("1 of 1"), "it did not continue")
+    return "systemctl reload fails with the reason; the same process continues with the old settings"
 
 
 def _stop(container: Container, service: Service) -> str:
@@ -240,7 +240,7 @@ def _closed_folder(container: Container, service: Service) -> str:
     container.must("chmod", "0755", "/opt/fer-edge")
     ensure(refused.returncode == 2 and refused.stderr.count("\n") == 1, refused.stderr)
     ensure("chmod o+rx /opt/fer-edge" in refused.stderr, refused.stderr)
-    return "exit 2 and the chmod that mends it"
+    return "exit 2 and the chmod command that fixes it"
 
 
 def _not_root(container: Container, service: Service) -> str:
@@ -250,7 +250,7 @@ def _not_root(container: Container, service: Service) -> str:
         ensure(f"sudo {PROGRAM} service {word}" in refused.stderr, refused.stderr)
     shown = container.must("setpriv", "--reuid=nobody", "--clear-groups", PROGRAM, "service", "status")
     ensure("active (running)" in shown and "sudo journalctl" in shown, shown)
-    return "exit 2 and the line with sudo; status is for everybody"
+    return "exit 2 and the command with sudo; every user can read the status"
 
 
 def _secret(container: Container, service: Service) -> str:
@@ -280,11 +280,11 @@ def _port_taken(container: Container, service: Service) -> str:
     ensure("see fer-edge service status" in failed.stderr, failed.stderr)
     told = container.run(PROGRAM, "service", "status").stdout
     ensure("8090" in told, told)
-    return "exit 1 and where to look; status tells of the port"
+    return "exit 1 and where to look; status shows the port"
 
 
 def _upgraded(container: Container, service: Service) -> str:
-    """The packages' folder is of 3.10 then, as it would be after an upgrade from that."""
+    """Rename the packages' folder to that of Python 3.10, as after an upgrade from that version."""
     container.must("cp", "-a", ENVIRONMENT, "/srv/other")
     packages = container.must("sh", "-c", f"echo {ENVIRONMENT}/lib/python3.*").strip()
     older = f"{ENVIRONMENT}/lib/python3.10"
@@ -306,7 +306,7 @@ def _upgraded(container: Container, service: Service) -> str:
     container.must("mv", older, packages)
     service.start_with(WATCHING)
     service.wait_until_watching()
-    return "not started, no restart; one line in the journal and in systemctl status; runs again once put right"
+    return "not started, no restart; one line in the journal and in systemctl status; runs again once fixed"
 
 
 def _remove(container: Container, service: Service) -> str:
@@ -317,30 +317,30 @@ def _remove(container: Container, service: Service) -> str:
     container.must("id", "fer-edge")
     shown = container.run(PROGRAM, "service", "status")
     ensure(shown.returncode == 1 and "not installed" in shown.stdout, shown.stdout)
-    return "the unit is gone; settings, events and user are there"
+    return "the unit is removed; settings, events and user are kept"
 
 
 INSTALLED = Check("no camera when the service starts", "READY; a state that STATUS names, and no restart", _no_camera)
-"""The first of all: the others find the service installed."""
+"""It runs first and installs the service, which the others need."""
 CHECKS = (
-    Check("all that the unit forbids", "frames are processed all the same", _hardening),
-    Check("none: doctor is asked, running and stopped", "it tells the state of the unit", _doctor),
-    Check("devices that group `video` alone may read", "they are read, though users are hidden", _group_of_cameras),
-    Check("the process hangs", "ended by the watchdog, started again, no core dump", _hang),
-    Check("its threads hang, and the first one lives", "the same: no timer feeds the watchdog", _threads_hang),
-    Check("the process is killed", "started again within seconds, events whole", _killed),
-    Check("the camera's server ends, and comes back", "a state that STATUS names, and no restart", _camera_away),
-    Check("source lost for good (`reconnect = false`)", "exit 3, started again", _source_lost_for_good),
-    Check("settings that are wrong at the start", "exit 2, and no restart", _wrong_settings),
-    Check("a model that is refused", "exit 4, and no restart", _refused_model),
-    Check("reload with good settings", "they are in force, without a new start", _reload),
-    Check("reload with wrong settings", "refused, and all goes on", _reload_of_wrong_settings),
+    Check("all restrictions of the unit", "frames are processed", _hardening),
+    Check("none: doctor, with the service running and stopped", "it reports the state of the unit", _doctor),
+    Check("devices that only group `video` can read", "they are read, although users are hidden", _group_of_cameras),
+    Check("the process hangs", "killed by the watchdog, restarted, no core dump", _hang),
+    Check("all threads but the first hang", "the same: no timer notifies the watchdog", _threads_hang),
+    Check("the process is killed", "restarted within seconds, events complete", _killed),
+    Check("the camera's server stops, and returns", "STATUS names it; no restart", _camera_away),
+    Check("source permanently lost (`reconnect = false`)", "exit 3, restarted", _source_lost_for_good),
+    Check("invalid settings at the start", "exit 2, no restart", _wrong_settings),
+    Check("an unusable model", "exit 4, no restart", _refused_model),
+    Check("reload with valid settings", "they apply, without a restart", _reload),
+    Check("reload with invalid settings", "refused; the service continues", _reload_of_wrong_settings),
     Check("stop", "outputs finished within seconds", _stop),
-    Check("installed from an environment in a closed home", "it runs, and sees nothing else of the home", _home),
-    Check("installed from an environment that is closed to others", "refused with advice", _closed_folder),
-    Check("installed by somebody who is not root", "refused with advice", _not_root),
-    Check("a secret that only root may read (`LoadCredential`)", "the program has it, and nobody sees it", _secret),
-    Check("installed with a port that is taken", "says so, and where to look", _port_taken),
-    Check("the system's Python is another since an upgrade", "not started, and it says why", _upgraded),
-    Check("removed", "stopped; settings and events stay", _remove),
+    Check("installed from an environment in a private home", "it runs, and sees nothing else in the home", _home),
+    Check("installed from an environment that others cannot read", "refused with advice", _closed_folder),
+    Check("installed by a user other than root", "refused with advice", _not_root),
+    Check("a secret that only root can read (`LoadCredential`)", "only the program can read it", _secret),
+    Check("installed with a port that is taken", "reported, with where to look", _port_taken),
+    Check("another system Python after an upgrade", "not started, and the reason", _upgraded),
+    Check("removed", "stopped; settings and events are kept", _remove),
 )

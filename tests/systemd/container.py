@@ -1,4 +1,4 @@
-"""Debian with systemd as its first process, in a container that forgets what is done in it."""
+"""Debian with systemd as its first process, in a container whose changes are discarded."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from support.environments.fresh_install import lock_path
 T = TypeVar("T")
 
 ENVIRONMENT = "/opt/fer-edge"
-"""Where the container has fer-edge and its packages."""
+"""Folder of fer-edge and its packages in the container."""
 PATIENCE_S = 300.0
-"""How long whatever is waited for may take, on a busy machine."""
+"""Time limit of each wait, for a busy machine."""
 _DEBIAN = "systemd,systemd-sysv,dbus,udev,python3,python3-venv,ca-certificates"
 _PROGRAMS = {"systemd-nspawn": "systemd-container", "mmdebstrap": "mmdebstrap", "nsenter": "util-linux"}
 
@@ -36,7 +36,7 @@ def refuse_if_something_is_missing() -> None:
 
 
 def made_from(suite: Suite) -> bytes:
-    """What a file system that is kept was made from."""
+    """Description of the sources of a kept file system."""
     return Path(__file__).read_bytes() + _lock(suite).read_bytes()
 
 
@@ -47,7 +47,7 @@ def build(suite: Suite, folder: Path) -> None:
     root.mkdir()
     archive = folder / "root.tar"
     run(["mmdebstrap", "--quiet", "--variant=minbase", f"--include={_DEBIAN}", suite.name, archive])
-    # The container makes its own devices.
+    # The container creates its own devices.
     run(["tar", "-x", "--exclude=./dev/*", "-C", root, "-f", archive])
     archive.unlink()
     print("… wheels", flush=True)
@@ -68,14 +68,14 @@ def _lock(suite: Suite) -> Path:
 
 
 class Container:
-    """A container that runs; commands are run in it as root."""
+    """A running container; commands run in it as root."""
 
     def __init__(self, leader: int) -> None:
         self.leader = leader
-        """Its first process, as this machine counts."""
+        """The id of its first process on this machine."""
 
     def run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end, whatever that is."""
+        """Run a command; return its result, also if it fails."""
         enter = ["nsenter", "--target", str(self.leader)]
         enter += ["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"]
         clean = ["env", "-i", "PATH=/usr/bin:/usr/sbin:/bin:/sbin", "LANG=C.UTF-8", *words]
@@ -84,7 +84,7 @@ class Container:
         )
 
     def must(self, *words: str, stdin: str | None = None) -> str:
-        """Run a command and give back what it printed. Raises CheckFailedError where it fails."""
+        """Run a command and return its output. Raises CheckFailedError if it fails."""
         done = self.run(*words, stdin=stdin)
         if done.returncode:
             said = " ".join((done.stderr or done.stdout).split())[-400:]
@@ -92,7 +92,7 @@ class Container:
         return done.stdout
 
     def write(self, path: str, text: str) -> None:
-        """Put ``text`` into a file, and make its folders."""
+        """Write ``text`` to a file, and create its folders."""
         self.must("sh", "-c", 'mkdir -p "$(dirname "$0")" && cat >"$0"', path, stdin=text)
 
 
@@ -101,7 +101,7 @@ def booted(root: Path, shown: Path) -> Iterator[Container]:
     """Boot a container on an overlay of ``root``, with the folder ``shown`` mounted at /mnt."""
     command = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit", "--private-network", "--volatile=overlay"]
     command += [f"--bind-ro={shown}:/mnt", "--boot", f"--directory={root}"]
-    # Its services want cgroups of the newer kind, also where this machine has both.
+    # Its services need cgroup v2, also if this machine has both versions.
     environment = {**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -119,7 +119,7 @@ def booted(root: Path, shown: Path) -> Iterator[Container]:
 
 
 def wait_for(look: Callable[[], T | None], what: str, within_s: float = PATIENCE_S) -> T:
-    """What ``look`` finds, as soon as it finds something. Raises CheckFailedError."""
+    """Return the first true result of ``look``. Raises CheckFailedError after a timeout."""
     until = time.monotonic() + within_s
     while not (found := look()):
         if time.monotonic() > until:
@@ -129,9 +129,9 @@ def wait_for(look: Callable[[], T | None], what: str, within_s: float = PATIENCE
 
 
 def container_of(process: subprocess.Popen[bytes]) -> Container | None:
-    """The container of that systemd-nspawn, once systemd runs in it; that is not systemd-nspawn's first child.
+    """Return the container of a systemd-nspawn once systemd runs in it, which is not systemd-nspawn's first child.
 
-    Raises CheckFailedError where systemd-nspawn has ended.
+    Raises CheckFailedError if systemd-nspawn has ended.
     """
     if process.poll() is not None:
         raise CheckFailedError(f"systemd-nspawn ended at once: exit {process.returncode}")

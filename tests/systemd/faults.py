@@ -1,4 +1,4 @@
-"""What is done to a service that runs, and what must follow, whatever its settings are."""
+"""Faults of a running service, and the behaviour that must follow with any settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _CORES = ("/", "/tmp", "/var/tmp", "/var/lib/fer-edge", "/var/lib/systemd/coredu
 
 
 def ended_by_watchdog(container: Container, service: Service, hang: Callable[[int], None]) -> float:
-    """Let the main process hang; gives back the seconds until another one is active. Raises CheckFailedError."""
+    """Suspend the main process; return the seconds until a new one is active. Raises CheckFailedError."""
     service.wait_until_watching()
     pid, said, began = service.pid, len(service.journal()), time.monotonic()
     hang(pid)
@@ -30,7 +30,7 @@ def ended_by_watchdog(container: Container, service: Service, hang: Callable[[in
 
 
 def started_again(container: Container, service: Service) -> tuple[float, int]:
-    """Kill the main process; the seconds until another is active, and the events in the file, which must be whole."""
+    """Kill the main process; return the seconds until a new one is active, and the events in the file, all complete."""
     pid, began = service.pid, time.monotonic()
     service.signal("KILL")
     service.wait_for_restart(after=pid)

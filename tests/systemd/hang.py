@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 _PTRACE_ATTACH = 16
-"""Stops one thread and leaves the others alone, as no signal does; see ptrace(2)."""
+"""Stops one thread and not the others, which no signal can do; see ptrace(2)."""
 
 pid = int(sys.argv[1])
 libc = ctypes.CDLL(None, use_errno=True)
@@ -18,6 +18,6 @@ for thread in sorted(int(entry.name) for entry in Path(f"/proc/{pid}/task").iter
     if thread != pid and libc.ptrace(_PTRACE_ATTACH, thread, None, None):
         sys.exit(f"thread {thread}: {os.strerror(ctypes.get_errno())}")
 print("held", flush=True)
-# Its threads cannot go for good while they are held: let go of them as soon as the first has ended.
+# Stopped threads cannot end: release them as soon as the first thread has ended.
 while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
     time.sleep(0.1)

@@ -22,7 +22,7 @@ reconnect = true
 retry_min_s = 0.2
 retry_max_s = 0.5
 """
-"""Settings with the camera that ``camera.py`` is."""
+"""Settings with the camera of ``camera.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,29 +32,29 @@ class Service:
     container: Container
 
     def ask(self, name: str) -> str:
-        """A property, in systemd's words."""
+        """Return a property of the unit, as systemd prints it."""
         return self.container.must("systemctl", "show", UNIT, "--value", f"--property={name}").strip()
 
     @property
     def pid(self) -> int:
-        """Of its main process, 0 where there is none; as the container counts."""
+        """The id of its main process in the container; 0 if it has none."""
         return int(self.ask("MainPID"))
 
     @property
     def restarts(self) -> int:
-        """How often systemd started it again since somebody started it."""
+        """Number of restarts by systemd since the last manual start."""
         return int(self.ask("NRestarts"))
 
     def journal(self) -> str:
-        """All that it and systemd said of it."""
+        """Return everything that the service and systemd logged about it."""
         return self.container.must("journalctl", f"--unit={UNIT}", "--no-pager", "--output=cat")
 
     def configure(self, text: str) -> None:
-        """Write its settings, in place: owner and permissions stay."""
+        """Write its settings in place: owner and permissions are kept."""
         self.container.write(CONFIG, text)
 
     def start_with(self, text: str) -> float:
-        """Start it afresh with these settings; gives back how long systemctl waited for it."""
+        """Restart it with these settings; return how long systemctl waited."""
         self.configure(text)
         self.container.must("systemctl", "reset-failed", UNIT)
         began = time.monotonic()
@@ -62,19 +62,19 @@ class Service:
         return time.monotonic() - began
 
     def wait_for(self, name: str, value: str) -> None:
-        """Until a property is so."""
+        """Wait until a property has this value."""
         wait_for(lambda: self.ask(name) == value, f"{name}={value} of the service")
 
     def signal(self, name: str) -> None:
-        """Send the main process a signal."""
+        """Send a signal to the main process."""
         self.container.must("systemctl", "kill", "--kill-whom=main", f"--signal={name}", UNIT)
 
     def wait_until_watching(self) -> None:
-        """Until frames come."""
+        """Wait until frames are processed."""
         self.wait_for_status("1 of 1 source watched")
 
     def wait_for_status(self, part: str) -> str:
-        """Its STATUS as soon as that holds ``part``."""
+        """Return its STATUS once it contains ``part``."""
 
         def told() -> str | None:
             text = self.ask("StatusText")
@@ -83,20 +83,20 @@ class Service:
         return wait_for(told, f"STATUS with {part!r}")
 
     def wait_for_line(self, part: str) -> None:
-        """Until the journal holds ``part``."""
+        """Wait until the journal contains ``part``."""
         wait_for(lambda: part in self.journal(), f"{part!r} in the journal")
 
     def wait_for_restart(self, after: int) -> int:
-        """The new process, once systemd has started it in place of the one with the number ``after``."""
+        """Wait until systemd has replaced the process ``after``, and return the id of the new one."""
 
         def other() -> int | None:
             pid = self.pid
             return pid if pid not in (0, after) and self.ask("ActiveState") == "active" else None
 
-        return wait_for(other, f"a process in place of {after}")
+        return wait_for(other, f"a process that replaces {after}")
 
     def assert_stays(self, name: str, value: str, seconds: float) -> None:
-        """A property is so, all the time. Raises CheckFailedError."""
+        """Check that a property keeps this value for some seconds. Raises CheckFailedError."""
         until = time.monotonic() + min(seconds, PATIENCE_S)
         while time.monotonic() < until:
             if (found := self.ask(name)) != value:
@@ -105,6 +105,6 @@ class Service:
 
 
 def ensure(condition: object, problem: str) -> None:
-    """Raises CheckFailedError with ``problem`` where ``condition`` does not hold."""
+    """Raise CheckFailedError with ``problem`` unless ``condition`` holds."""
     if not condition:
         raise CheckFailedError(problem)

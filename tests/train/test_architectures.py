@@ -1,4 +1,4 @@
-"""The networks a recipe can name: that each is what it says, trains and converts, and how a wrong one is refused."""
+"""The networks that a recipe can name: structure, training, conversion, and refusals."""
 
 from __future__ import annotations
 
@@ -86,10 +86,11 @@ def test_mini_xception_is_the_network_that_was_published() -> None:
     load_keras()
     kept = network_of(Recipe(model=ModelSettings(architecture="mini_xception")), 7, (48, 48))
     model = kept.for_training(0)
-    assert model.count_params() == 58_423  # as in the fer package, whose file this is
+    assert model.count_params() == 58_423  # as in the fer package, from which this file is
     assert count_macs(kept.for_inference(model)) == 5_520_448
 
 
+@pytest.mark.slow
 def test_mini_xception_trains_and_converts(mini_run: MiniRun, tmp_path: Path) -> None:
     run = tmp_path / "run"
     done = fork.fer_edge(
@@ -101,6 +102,7 @@ def test_mini_xception_trains_and_converts(mini_run: MiniRun, tmp_path: Path) ->
     assert made.returncode == 0, made.stderr
 
 
+@pytest.mark.slow
 def test_a_builder_of_one_s_own_trains_and_converts(mini_run: MiniRun, tmp_path: Path) -> None:
     (tmp_path / "mynet.py").write_text(BUILDER)
     config, run = recipe(tmp_path, "mynet:small"), tmp_path / "run"
@@ -110,11 +112,12 @@ def test_a_builder_of_one_s_own_trains_and_converts(mini_run: MiniRun, tmp_path:
         "convert", run, "--out", tmp_path / "bundle", "--variants", "float32", data=mini_run.data, cwd=tmp_path
     )
     assert made.returncode == 0, made.stderr
-    # Its own layer is found wherever the run's model is opened.
+    # Its custom layer is found by every command that opens the run's model.
     asked = fork.fer_edge("evaluate", run / "model.keras", data=mini_run.data, cwd=tmp_path)
     assert asked.returncode == 0, asked.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "words"),
     [
@@ -156,11 +159,12 @@ def test_vgg16_learns_its_head_first_and_then_its_last_block() -> None:
     assert [network.phase(epoch) for epoch in (0, 1, 2)] == [0, 1, 1]
     assert [network.rate_factor(epoch) for epoch in (0, 1)] == [1.0, 0.5]
     assert first.get_layer("block1_conv1").input.shape[-1] == 3
-    # Its convolutions are Keras' own, weight for weight: those of 14,714,688.
+    # Its convolutions have exactly the 14,714,688 weights of Keras'.
     kernels = sum(layer.count_params() for layer in first.layers if layer.name.startswith("block"))
     assert kernels == 14_714_688
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_had_are_told_in_one_line(mini_run: MiniRun, tmp_path: Path) -> None:
     config, out = recipe(tmp_path, "vgg16"), tmp_path / "run"
     train = ("train", "--config", config, "--out", out, "--weights")

@@ -1,4 +1,4 @@
-"""Blur, noise and cutmix: what they do, that labels follow the pixels, and that what is off changes nothing."""
+"""Blur, noise and cutmix: their effect, labels that follow the pixels, and no effect when off."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_blur_smooths_and_noise_has_the_width_it_is_given() -> None:
     flat = np.full((400, 48, 48), 128, np.uint8)
     seen = augment_batch(flat, 48, msgspec.structs.replace(OFF, noise=0.1), np.random.default_rng(0))
     widths = seen.std(axis=(1, 2, 3))
-    assert 24 < widths.max() < 27  # a tenth of 255, and some less
+    assert 24 < widths.max() < 27  # a tenth of 255, or a little less
     assert widths.mean() == pytest.approx(255 * 0.05, rel=0.1)
     assert seen.mean() == pytest.approx(128, abs=0.5)
     sharp = np.abs(np.diff(IMAGES.astype(np.float32), axis=2)).mean()
@@ -62,7 +62,7 @@ def test_blur_smooths_and_noise_has_the_width_it_is_given() -> None:
 
 @given(seed=st.integers(0, 2**32 - 1), alpha=st.floats(0.05, 8))
 def test_cutmix_shares_targets_as_it_shares_pixels(seed: int, alpha: float) -> None:
-    # Image n is n all over, so that each pixel tells whose it is.
+    # All pixels of image n have the value n, so that each pixel identifies its image.
     images = np.repeat(np.arange(7, dtype=np.float32), 20 * 24).reshape(7, 20, 24, 1)
     mixed, told = cut_mix(images, TARGETS, alpha, np.random.default_rng(seed))
     shares = np.stack([(mixed[..., 0] == number).mean(axis=(1, 2)) for number in range(7)], axis=1)
@@ -77,11 +77,11 @@ def test_with_mixup_and_cutmix_each_batch_has_one_of_them() -> None:
         bool(np.isin(training_batch(images, TARGETS, 48, both, np.random.default_rng(seed))[0], (0, 200)).all())
         for seed in range(30)
     ]
-    assert 5 < sum(blended) < 25  # cutmix makes no new grey
+    assert 5 < sum(blended) < 25  # cutmix creates no new grey level
 
 
 def test_a_kind_that_is_off_draws_nothing() -> None:
-    # A recipe from before there was that kind trains as it did: this is what the generator gave after a batch then.
+    # Older recipes give the same results: this was the generator's next number after a batch without this kind.
     random = np.random.default_rng(7)
     training_batch(IMAGES, TARGETS, 48, AugmentSettings(), random)
     assert random.random() == pytest.approx(0.752977503597754, abs=1e-12)

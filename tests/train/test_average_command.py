@@ -1,4 +1,4 @@
-"""``fer-edge average``: one model of the mean of several runs' weights."""
+"""``fer-edge average``: one model with the mean of several runs' weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 
 @pytest.fixture(scope="module")
 def two_runs(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two runs that begin with the same weights, of other seeds."""
+    """Two runs that start from the same weights, with different seeds."""
     folder = tmp_path_factory.mktemp("runs")
     for seed in (5, 6):
         recipe = folder / f"{seed}.toml"
@@ -29,6 +29,7 @@ def two_runs(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> tup
     return folder / "5", folder / "6"
 
 
+@pytest.mark.slow
 def test_the_mean_of_two_runs_is_converted_like_a_run(
     mini_run: MiniRun, two_runs: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -63,6 +64,7 @@ def test_the_mean_of_two_runs_is_converted_like_a_run(
     assert "the mean of the weights of 2 runs" in (bundle / "MODEL_CARD.md").read_text()
 
 
+@pytest.mark.slow
 def test_what_has_no_mean_is_refused(mini_run: MiniRun, two_runs: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = two_runs
     out = tmp_path / "mean"

@@ -1,4 +1,4 @@
-"""``loop.averaged_epochs``: the final model is the mean of the last epochs' weights, with its own statistics."""
+"""``loop.averaged_epochs``: the final model is the mean of the last epochs' weights, with renewed statistics."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def dataset(mini_run: MiniRun) -> Dataset:
 
 
 def trained(run: Path, dataset: Dataset, *, stop_after: int = 0, resume: bool = False) -> dict[int, Any]:
-    """The weights at the end of each epoch of a run of ``AVERAGED_RECIPE``; an error ends it after ``stop_after``."""
+    """Return the weights after each epoch of a run of ``AVERAGED_RECIPE``; an error ends it after ``stop_after``."""
     keras = load_keras()
     from fer_train.training.loop import train
 
@@ -46,6 +46,7 @@ def trained(run: Path, dataset: Dataset, *, stop_after: int = 0, resume: bool = 
     return ends
 
 
+@pytest.mark.slow
 def test_the_kept_model_has_the_mean_of_the_last_epochs_also_when_it_was_resumed(
     dataset: Dataset, tmp_path: Path
 ) -> None:
@@ -97,6 +98,7 @@ def test_a_damaged_mean_is_refused(tmp_path: Path) -> None:
             read_mean(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_averaged_is_refused(mini_run: MiniRun, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 3\naveraged_epochs = 4"))

@@ -1,4 +1,4 @@
-"""What lies among the images of a set: odd kinds that are read as others are, and what cannot be read, by its name."""
+"""Unusual images in a set, which are read like others, and unreadable ones, which are reported by name."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_what_is_no_image_is_named_or_left_out_and_counted(faces: Path, kind: st
         os.mkfifo(bad)
     elif kind.startswith("link"):
         bad.symlink_to(bad.name if kind == "link to itself" else "nothing.png")
-    elif kind == "too large":  # its header says so, and nothing else has to be there
+    elif kind == "too large":  # according to its header, the only part that must exist
         _, png = cv2.imencode(".bmp", np.zeros((8, 8), np.uint8))
         content = bytearray(png.tobytes())
         content[18:26] = (60_000).to_bytes(4, "little") * 2
@@ -93,14 +93,14 @@ def test_a_name_in_another_encoding_does_not_spoil_the_page(faces: Path) -> None
 
 
 def test_an_accent_of_its_own_is_the_same_name(tmp_path: Path) -> None:
-    """As macOS writes names of files; a recipe is typed the other way."""
+    """File names as written by macOS; a recipe has the other Unicode form."""
     apart = {unicodedata.normalize("NFD", "fröhlich"): "happy", "ärgerlich": "angry"}
     root = write_image_set(tmp_path / "gesichter", apart, count=3)
     assert sum(map(len, read(root, ("fröhlich", "ärgerlich")).splits.values())) == 6
 
 
 def test_folders_that_may_not_be_read_are_not_taken_for_empty_ones(faces: Path, tmp_path: Path) -> None:
-    # Root may read all, unless it gives that right up.
+    # Root can read every file unless it drops that capability.
     humbly = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
     if humbly and shutil.which(humbly[0]) is None:
         pytest.skip("setpriv (util-linux) is not installed")

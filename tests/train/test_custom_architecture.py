@@ -1,4 +1,4 @@
-"""``architecture = "module:function"``: trained at several sizes, stopped, gone on with, and continued as any other."""
+"""``architecture = "module:function"``: trained at several sizes, stopped, resumed and continued."""
 
 from __future__ import annotations
 
@@ -74,13 +74,14 @@ def straight(place: Path, mini_run: MiniRun) -> list[dict[str, Any]]:
     return history(place / "straight")
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_to_the_same_end(
     place: Path, straight: list[dict[str, Any]], mini_run: MiniRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With another size after the stop, and layers that draw random numbers."""
+    """The size changes after the stop, and layers draw random numbers."""
     assert [line["size"] for line in straight] == [32, 48, 48]
     command = ("train", "--config", "long.toml", "--out", "stopped")
-    # Both sizes are tried, the first is trained, the second validated; then it is built again to be trained.
+    # Both sizes are checked, the first is trained, the second validated; then it is built again for training.
     monkeypatch.setenv("STOP_AT", "5")
     stopped = fork.fer_edge(*command, data=mini_run.data, cwd=place)
     assert stopped.returncode == 130, stopped.stderr
@@ -95,7 +96,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     (place / "mynet.py").write_text(text)
     assert_refused(refused, 2, "mynet:pooled", "another network now", "Conv2D with activation = 'relu'")
 
-    # Stopped while its rate was held, it can be started from as well.
+    # A run that is stopped at full rate can also be a start for others.
     onward = ("train", "--config", "long.toml", "--from", "changed", "--out", "onward")
     started = fork.fer_edge(*onward, data=mini_run.data, cwd=place)
     assert started.returncode == 0, started.stderr

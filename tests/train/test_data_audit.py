@@ -1,4 +1,4 @@
-"""The audit finds exactly the faults that were put in, and FER2013's known ones in the real data."""
+"""The audit finds exactly the inserted faults, and FER2013's known ones in the real data."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_the_leak_free_test_images_stand_nowhere_else_and_count_once(tmp_path: P
     rows += [
         MiniRow(public[0].label, "Training", public[0].pixels),
         MiniRow(public[1].label, "PrivateTest", public[1].pixels),
-        MiniRow(0, "PublicTest", public[3].pixels),  # another label does not make it another image
+        MiniRow(0, "PublicTest", public[3].pixels),  # with another label it is still the same image
         MiniRow(private[2].label, "PrivateTest", private[2].pixels),
         MiniRow(training[0].label, "Training", training[0].pixels),  # a repeat within Training is not a leak
     ]
     dataset = load_dataset(write_csv(tmp_path / "fer2013.csv", csv_bytes(rows)), cache=False)
-    # Of 14 rows each, and the repeats after them.
+    # 14 rows each, and then the repeats.
     assert leak_free_test(dataset, "PublicTest").tolist() == list(range(2, 14))
     assert leak_free_test(dataset, "PrivateTest").tolist() == list(range(14))
 
@@ -116,7 +116,7 @@ def test_the_known_faults_of_fer2013(real: Dataset) -> None:
     assert report.blank == 13
     assert report.rows_of_fer2013 == 35_887
     assert len(leak_free_training(real)) == 28_709 - report.training_rows_dropped == 28_006
-    # Counted apart from this code, over the text of the CSV file.
+    # Counted independently of this code, from the text of the CSV file.
     assert [len(leak_free_test(real, split)) for split in ("PublicTest", "PrivateTest")] == [3_267, 3_268]
     kinds = Counter(finding.kind for finding in audit.findings())
     assert kinds["duplicate"] == report.duplicates + report.duplicate_groups

@@ -1,4 +1,4 @@
-"""The cache of decoded arrays: used while the source stays the same, never trusted, never needed."""
+"""The cache of decoded arrays: used while the source is unchanged, never trusted, never required."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_second_read_comes_from_the_cache(tmp_path: Path, cache_root: Path) 
     path = write_mini_fer2013(tmp_path / "fer2013.csv", **TINY)
     first = load_dataset(path)
     assert len(cached(cache_root)) == 1
-    # Same size and time, other content: only the cache can still give the old rows.
+    # Same size and time, other content: only the cache still has the old rows.
     status = path.stat()
     path.write_bytes(b"x" * status.st_size)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
@@ -72,7 +72,7 @@ def test_a_damaged_cache_is_rebuilt(
     first = load_dataset(path)
     (file,) = cached(cache_root)
     whole = file.read_bytes()
-    # Zip checks its members' content: among the pixels every change is found, between the members not.
+    # Zip has checksums of its members: it detects every change in pixels, but not between members.
     pixels = whole.index(first.splits["Training"].images.tobytes())
     flipped = whole[:pixels] + bytes([whole[pixels] ^ 0xFF]) + whole[pixels + 1 :]
     file.write_bytes(flipped if damage is None else damage)

@@ -1,4 +1,4 @@
-"""``fer-edge data`` as a process: output, exit codes, one line for each refusal, nothing left half-written."""
+"""``fer-edge data`` as a process: output, exit codes, one line for each refusal, no incomplete files."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_output_that_cannot_be_written_is_exit_code_6(environment: dict[str, str
 
 
 def test_a_full_disk_leaves_nothing_behind(environment: dict[str, str], tmp_path: Path) -> None:
-    # A limit on file size makes the system refuse a write part-way, as a full disk does.
+    # A limit on file size makes a write fail halfway, like a full disk.
     path = write_mini_fer2013(tmp_path / "fer2013.csv", leaks=3, **TINY)
     before = sorted(tmp_path.iterdir())
     for arguments in (("audit", path, "--list", tmp_path / "list.csv"), ("export", path, "--out", tmp_path / "out")):
@@ -145,6 +145,6 @@ def test_ctrl_c_leaves_nothing_behind(environment: dict[str, str], tmp_path: Pat
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=120)
-    if process.returncode != 0:  # on a busy machine the signal may come when the export is done
+    if process.returncode != 0:  # on a busy machine the signal may arrive after the export
         assert (process.returncode, stderr) == (130, "fer-edge: interrupted\n")
         assert sorted(entry.name for entry in tmp_path.iterdir()) == ["cache", "fer2013.csv"]

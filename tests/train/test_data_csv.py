@@ -1,4 +1,4 @@
-"""Reading FER2013's CSV: every container and column spelling gives the same rows; every fault is named."""
+"""Reading FER2013's CSV: every container and column spelling gives the same rows, and errors name the fault."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_a_damaged_zip_directory_raises_nothing_but_an_input_error(tmp_path: Pat
     whole = write_mini_fer2013(tmp_path / "whole.zip", **TINY).read_bytes()
     path = tmp_path / "fer2013.zip"
     refused = 0
-    # The local header leads, the directory ends the file; 0xff makes sizes, versions and flags absurd.
+    # The local header is at the start, the directory at the end; 0xff makes sizes, versions and flags invalid.
     for at in [*range(45), *range(len(whole) - 110, len(whole))]:
         path.write_bytes(whole[:at] + b"\xff" + whole[at + 1 :])
         try:
@@ -261,6 +261,6 @@ def test_data_is_looked_for_in_the_variable_then_here_then_in_the_cache(
 def test_training_leaves_out_what_is_tested_on(tmp_path: Path) -> None:
     dataset = read(write_mini_fer2013(tmp_path / "fer2013.csv", leaks=3, duplicates=2, **TINY))
     kept = leak_free_training(dataset)
-    # 2 of each of 7 classes, then 2 repeated Training rows; the 3 copies of PublicTest rows stand last.
+    # 2 of each of 7 classes, then 2 repeated Training rows; the 3 copies of PublicTest rows are last.
     assert kept.dtype == np.int64
     assert kept.tolist() == list(range(16))

@@ -1,4 +1,4 @@
-"""Class folders of images: what each file is taken for, what is refused, and the export that makes them."""
+"""Class folders of images: how each file is used, refusals, and the export that writes them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_png_export_reads_back_as_the_same_rows_in_the_same_order(tmp_path: Path
     dataset = read(write_mini_fer2013(tmp_path / "fer2013.csv.gz", duplicates=2, **TINY))
     count = export_class_folders(dataset, tmp_path / "out")
     assert count == sum(sizes(dataset).values())
-    # The mini file's rows stand split by split, and added Training rows keep their place within their split.
+    # The mini file's rows are ordered by split, and added Training rows keep their position within the split.
     back = read(tmp_path / "out")
     for name, split in dataset.splits.items():
         np.testing.assert_array_equal(back.splits[name].images, split.images)
@@ -166,7 +166,7 @@ def test_a_jpeg_cut_short_after_its_thumbnail_is_no_half_grey_face(tmp_path: Pat
     path.parent.mkdir(parents=True)
     path.write_bytes(whole)
     assert sizes(read(tmp_path))["Training"] == 1
-    # A card pulled out too early leaves zeros at the end; OpenCV paints what is missing grey.
+    # A card that is removed too early leaves zeros at the end; OpenCV fills the missing part with grey.
     path.write_bytes(whole[:-100] + bytes(100))
     with pytest.raises(InputError, match=r"Training_1\.jpg: the image is cut short .*--skip-bad-rows"):
         read(tmp_path)

@@ -1,4 +1,4 @@
-"""The name of a data set, and whether it is reported as FER2013, a copy or a part of it, or other data."""
+"""The name of a data set, and the report: FER2013, a copy or a part of it, or other data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TINY = {"per_class": 2, "test_per_class": 1, "side": 4}
 
 @pytest.fixture
 def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache folder of the test's own, for this process and those it starts."""
+    """A separate cache folder for this process and the processes that it starts."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -35,7 +35,7 @@ def real() -> Dataset:
 
 
 def audit(path: Path) -> tuple[dict[str, Any], str]:
-    """The JSON of ``fer-edge data audit`` and its standard error."""
+    """Return the JSON of ``fer-edge data audit`` and its standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "fer_edge", "data", "audit", str(path), "--json"],
         capture_output=True,
@@ -47,10 +47,10 @@ def audit(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def decoded(path: Path, dataset: Dataset, rows: slice, *, changed: int = 0, shift: int = 0) -> Path:
-    """A file at ``path`` whose decoded rows, in the cache, are ``rows`` of each split of ``dataset``.
+    """Create a file at ``path`` whose cached rows are ``rows`` of each split of ``dataset``.
 
     Writing and decoding all of FER2013 would take a minute. ``changed`` Training images differ in one pixel;
-    ``shift`` Training rows go from the beginning to the end.
+    ``shift`` Training rows are moved from the start to the end.
     """
     path.write_bytes(b"decoded already")
     splits = {name: Split(split.images[rows], split.labels[rows]) for name, split in dataset.splits.items()}
@@ -100,7 +100,7 @@ def test_an_old_cache_does_not_bring_back_an_old_name(tmp_path: Path) -> None:
     path = write_mini_fer2013(tmp_path / "fer2013.csv", **TINY)
     dataset = load_dataset(path)
     DecodedCache(path).save(dataclasses.replace(dataset, name="fer2013"))
-    # Same size and time, other content: what comes now can only come from that cache.
+    # Same size and time, other content: the rows can only be from that cache.
     status = path.stat()
     path.write_bytes(b"x" * status.st_size)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -1,4 +1,4 @@
-"""Downloads: complete and checked, or not at all, whatever the server does."""
+"""Downloads: complete and with the right checksum, or no file, whatever the server does."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def server() -> Iterator[str]:
 def test_a_file_is_fetched_once_and_again_where_it_is_damaged(server: str, tmp_path: Path) -> None:
     target = tmp_path / "cache" / "models" / "weights.h5"
     assert fetch(f"{server}/good", target, md5=MD5).read_bytes() == CONTENT
-    assert fetch(f"{server}/missing", target, md5=MD5) == target  # no one is asked
+    assert fetch(f"{server}/missing", target, md5=MD5) == target  # no server is contacted
     target.write_bytes(CONTENT[:77])
     assert fetch(f"{server}/good", target, md5=MD5).read_bytes() == CONTENT
 

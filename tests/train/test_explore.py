@@ -1,4 +1,4 @@
-"""``fer-edge data explore``: what it finds and draws, the same each time, on one page that needs no other file."""
+"""``fer-edge data explore``: its findings and pictures, always the same, on one page that needs no other file."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ cutmix_alpha = 1.0
 
 
 def faulty(path: Path) -> Path:
-    """A miniature in which an image of Training stands fainter and noisier in PublicTest, and with a label conflict."""
+    """A miniature with a label conflict, and with a fainter, noisier copy of a Training image in PublicTest."""
     rows = mini_rows(per_class=5, test_per_class=2)
-    # Gratings of one class look the same: each image gets another pattern.
+    # Gratings of one class are near duplicates, so each image gets a different pattern.
     random = np.random.default_rng(4)
     for number, row in enumerate(rows):
         blobs = cv2.resize(random.uniform(0, 255, (9, 9)).astype(np.float32), (48, 48), interpolation=cv2.INTER_CUBIC)
@@ -48,10 +48,10 @@ def faulty(path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with explorations of the same data, ``one`` and ``two``; made in one process, imports being slow.
+    """A folder with explorations of the same data, ``one`` and ``two``, from one process, because imports are slow.
 
-    Beside the second stand a file that it did not make, and one of an earlier exploration with more pictures. A third
-    one into ``full`` finds no room for its page.
+    ``two`` also contains a foreign file, and one of an earlier exploration with more pictures. A third exploration,
+    into ``full``, has no space for its page.
     """
     folder = tmp_path_factory.mktemp("explored")
     data = faulty(folder / "fer2013.csv")
@@ -83,6 +83,7 @@ def explored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_picture_is_drawn_and_drawn_the_same_again(explored: Path) -> None:
     first = {path.name: path.read_bytes() for path in (explored / "one").iterdir()}
     second = {path.name: path.read_bytes() for path in (explored / "two").iterdir()}

@@ -1,4 +1,4 @@
-"""FER+'s votes: what their majority says, and the one line for votes that are missing or of other data."""
+"""FER+'s votes: their majority, and one line for votes that are missing or of other data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fer_train.splits import SPLIT_NAMES
 from support.data.caches import users_cache
 from support.data.fer2013 import real_fer2013, write_mini_fer2013
 
-# What a person would write down, answer by answer; the program's own table plays no part here.
+# Written by hand for each answer, independently of the program's table.
 WORDS = {
     "neutral": "neutral",
     "happiness": "happy",
@@ -49,7 +49,7 @@ def test_every_emotion_has_its_label_and_the_other_answers_have_none() -> None:
 
 def test_a_majority_is_more_than_any_other_answer_got() -> None:
     assert majority(
-        votes(sadness=4, neutral=3, fear=3),  # not half of the votes, yet the most
+        votes(sadness=4, neutral=3, fear=3),  # fewer than half of the votes, but more than any other answer
         votes(sadness=5, neutral=5),
         votes(sadness=4, unknown=4, fear=2),
         votes(contempt=4, happiness=3, neutral=3),
@@ -80,7 +80,7 @@ def test_votes_need_the_known_fer2013(tmp_path: Path) -> None:
 def test_votes_that_are_missing_cut_short_or_another_file(tmp_path: Path) -> None:
     dataset = real_fer2013()
     source = tmp_path / "fer2013.csv"
-    source.touch()  # the votes are next to it; it is not read again
+    source.touch()  # the votes are next to it; the file is not read again
     with pytest.raises(InputError, match=r"no FER\+ votes"):
         load_votes(dataset, source)
     path = tmp_path / "fer2013new.csv"
@@ -100,8 +100,8 @@ def test_the_majorities_of_the_real_votes() -> None:
             found = load_votes(dataset)
     except InputError as error:
         pytest.skip(f"the real FER+ votes are not here: {error}")
-    # Counted apart from this code, row by row over the two CSV files: images with a majority, and those of them
-    # that FER2013 labels alike.
+    # Counted independently of this code, row by row in the two CSV files: images with a majority, and those of them
+    # with the same label in FER2013.
     counts = {}
     for split in SPLIT_NAMES:
         labels = majority_labels(found[split], dataset.labels)

@@ -1,4 +1,4 @@
-"""``--weights`` and ``model.weights``: a network that begins with what another run learned."""
+"""``--weights`` and ``model.weights``: a network that starts from another run's weights."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def test_all_begins_as_it_was_learned_but_a_last_layer_for_other_labels(
     assert same[-2] == (labels == FER2013_LABELS)
 
 
+@pytest.mark.slow
 def test_a_run_tells_what_it_began_with_and_goes_on_from_there(mini_run: MiniRun, tmp_path: Path) -> None:
     recipe = tmp_path / "tuned.toml"
     recipe.write_text(RECIPE.replace("epochs = 3", "epochs = 2").replace("[2]", "[1]").replace("0.01", "1e-9"))
@@ -47,10 +48,11 @@ def test_a_run_tells_what_it_began_with_and_goes_on_from_there(mini_run: MiniRun
             np.testing.assert_allclose(kernel, np.asarray(layer.kernel), atol=1e-5)
     kept = load_recipe(tmp_path / "run" / CONFIG)
     assert kept.model.weights == str(mini_run.run)
-    # A finished run does not need what it began with.
+    # A finished run does not need its initial weights.
     assert replace(kept, model=replace(kept.model, weights="")).model == load_recipe(recipe).model
 
 
+@pytest.mark.slow
 def test_what_it_cannot_begin_with_is_refused(mini_run: MiniRun, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.keras").write_text("no model")

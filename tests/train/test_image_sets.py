@@ -74,7 +74,7 @@ def test_images_of_any_kind_and_size_become_one_data_set_in_the_recipes_labels(f
     assert dataset.name == "faces"
     labels = np.concatenate([split.labels for split in dataset.splits.values()])
     assert np.bincount(labels).tolist() == [12, 12, 12]
-    # The middle of the wide ones, so that nothing is squeezed: a class's mean has its own grating and no other.
+    # The middle of the wide ones is used, without distortion: a class's mean shows only its own grating.
     training = dataset.splits["Training"]
     for label, name in enumerate(THREE):
         mean = training.images[training.labels == label].mean(axis=0).ravel()
@@ -90,7 +90,7 @@ def test_what_an_unknown_class_is_told_to_write_works(faces: Path, tmp_path: Pat
     assert_refused(refused, 2, str(faces), "Happy Face, Suprise", "[[data.sets]]")
     told = re.search(r"classes = \{.*?\}", refused.stderr)
     assert told is not None
-    assert tomllib.loads(told[0]) == {"classes": CLASSES}  # what is misspelt is guessed
+    assert tomllib.loads(told[0]) == {"classes": CLASSES}  # misspelt names are guessed
     recipe.write_text(recipe.read_text() + told[0] + "\n")
     assert load_dataset(recipe, cache=False).labels == THREE
 
@@ -104,7 +104,7 @@ def test_a_folder_alone_goes_by_the_usual_names(tmp_path: Path) -> None:
 
 
 names = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=8).map(
-    lambda name: unicodedata.normalize("NFC", name)  # names that differ in this alone are one
+    lambda name: unicodedata.normalize("NFC", name)  # names that differ only in this are equal
 )
 
 
@@ -190,7 +190,7 @@ def test_a_split_by_hash_depends_on_the_pixels_alone(faces: Path, tmp_path: Path
     renamed = shutil.copytree(faces, tmp_path / "renamed")
     for path in sorted(renamed.rglob("*.png")):
         path.rename(path.with_name(f"z{path.name}"))
-        # The same picture, packed otherwise: it goes where the first one went.
+        # The same picture in another file format is in the same split.
         cv2.imwrite(str(path.with_name(f"copy-{path.stem}.bmp")), cv2.imread(str(path.with_name(f"z{path.name}")), -1))
     again = read(renamed)
     assert set(whole(again)) == set(whole(dataset))
@@ -199,7 +199,7 @@ def test_a_split_by_hash_depends_on_the_pixels_alone(faces: Path, tmp_path: Path
     large = read(faces, validation=0.5, test=0.0)
     assert sizes(large)["PrivateTest"] == 0
     assert 8 <= sizes(large)["PublicTest"] <= 28
-    # What was tested on stays so when more is: nothing moves back into Training.
+    # With larger test shares, test images stay test images: none moves back into Training.
     assert {pixels for name, pixels in whole(dataset) if name == "PrivateTest"} <= {
         pixels for name, pixels in whole(large) if name == "PublicTest"
     }
@@ -215,7 +215,7 @@ def test_folders_that_say_a_split_are_heeded(tmp_path: Path) -> None:
     assert sizes(read(tmp_path / "all", labels, classes={}, split="training"))["Training"] == 18
     by_hash = sizes(read(tmp_path / "all", labels, classes={}, split="hash", validation=0.0, test=0.0))
     assert by_hash["Training"] == 18
-    # Without a folder for validation the tests serve for it: PrivateTest is never filled by a guess.
+    # Without a folder for validation, the test folder is used for it: PrivateTest is never filled by a guess.
     shutil.rmtree(tmp_path / "all" / "valid")
     assert sizes(read(tmp_path / "all", labels, classes={})) == {"Training": 8, "PublicTest": 4, "PrivateTest": 0}
     shutil.rmtree(tmp_path / "all" / "TEST")
@@ -265,7 +265,7 @@ def test_a_corrupt_image_among_good_ones_is_named_or_skipped_and_counted(faces: 
     assert "1 images that cannot be read were left out: Angry/005.jpeg" in done.stderr
     recipe.write_text(recipe_text(root, THREE, CLASSES, "skip_bad = true"))
     assert load_dataset(recipe).skipped_rows == 1
-    # The cache knows that some were left out: without leave they are refused again.
+    # The cache records that some were skipped: without the option they are refused again.
     with pytest.raises(InputError, match=r"005\.jpeg"):
         load_sets(data(root))
 

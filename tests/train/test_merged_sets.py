@@ -1,4 +1,4 @@
-"""Several sets as one, with their weights; FER+'s votes as labels; the road from other data to a measured bundle."""
+"""Several sets as one, with weights; FER+'s votes as labels; from other data to a measured bundle."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_sets_are_merged_each_with_its_weight(tmp_path: Path) -> None:
     assert training.weights is not None
     assert training.weights.tolist() == [2.0] * 12 + [1.0] * 36
     assert load_data(settings, csv).rows_sha256 == dataset.rows_sha256
-    # In the loss they mean 1 over an epoch, so that the learning rate keeps its meaning.
+    # In the loss, their mean over an epoch is 1, so that the learning rate has the same effect.
     batches = TrainingBatches(
         TrainingSet(training.images, training.labels, training.distributions(3), training.weights), Recipe(), 0
     )
@@ -109,7 +109,7 @@ def test_ferplus_can_name_the_labels_of_training() -> None:
     soft = found["soft"].splits["Training"]
     assert soft.shares is not None
     np.testing.assert_allclose(soft.shares.sum(axis=1), 1, atol=1e-5)
-    # Contempt, unknown and NF: an image is left out when they have more than half of the votes.
+    # Contempt, unknown and NF: an image is left out if they have more than half of the votes.
     assert len(soft) == int((votes[:, 7:].sum(axis=1) <= votes[:, :7].sum(axis=1)).sum())
     for each in found.values():
         assert each.splits["PublicTest"].labels.tolist() == dataset.splits["PublicTest"].labels.tolist()
@@ -117,6 +117,7 @@ def test_ferplus_can_name_the_labels_of_training() -> None:
     assert found["soft"].name == "fer2013_soft"
 
 
+@pytest.mark.slow
 def test_a_model_of_three_classes_is_trained_converted_and_measured(mini_run: MiniRun, tmp_path: Path) -> None:
     """Two sets, one with half the weight; its file maps numbers to labels."""
     root = write_image_set(tmp_path / "faces", FOLDERS, count=40)

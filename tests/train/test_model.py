@@ -1,4 +1,4 @@
-"""The networks a recipe can ask for: their shapes, their cost, and that folding changes nothing but the file."""
+"""The networks that a recipe can define: shapes and cost; folding changes only the file."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def scrambled(model: Any) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stem_stride", [1, 2])
 @pytest.mark.parametrize("side", [48, 40, 31])
@@ -86,8 +87,9 @@ def test_plain_blocks_after_the_stem_make_a_vgg_of_full_resolution() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_pytorch_checkpoint_of_an_earlier_version_is_loaded(tmp_path: Path) -> None:
-    """Such a file names the modules in which the layers were then; a new process knows only their registered names."""
+    """Such a file has the old modules of the layers; a new process knows only their registered names."""
     load_keras()
     from fer_train.networks.torch_conv import DirectConv2D
     from fer_train.networks.torch_norm import FusedBatchNormalization

@@ -1,6 +1,6 @@
 """``fer-edge train --coordinator``: two real processes that train as one, on JAX.
 
-What goes wrong between them is provoked in ``tests/backends``.
+``tests/backends`` tests their failures.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Road:
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
-    """The same recipe in two processes (``run``) and in one (``alone``); their network can be imported here too."""
+    """The same recipe in two processes (``run``) and in one (``alone``); this process can import their network too."""
     folder = tmp_path_factory.mktemp("parallel")
     write_training(folder)
     pair = start_pair(folder)
@@ -52,7 +52,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Road]:
 
 
 def weights(run: Path) -> npt.NDArray[np.float64]:
-    """All weights of the last epoch, one after the other."""
+    """Return all weights of the last epoch in one array."""
     return np.concatenate([value.ravel() for value in load_model(run / "checkpoint.keras").get_weights()])
 
 
@@ -60,6 +60,7 @@ def history(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_two_processes_end_with_identical_weights(road: Road) -> None:
     held = []
     for done in road.processes:
@@ -68,7 +69,7 @@ def test_two_processes_end_with_identical_weights(road: Road) -> None:
     assert len(held[0]) == 3
     assert held[0] == held[1]
     assert weights_digest(load_model(road.folder / "run/checkpoint.keras")) == held[0][-1]
-    # Process 0 alone says what was made, and alone writes.
+    # Only process 0 prints the result and writes files.
     assert [done.stdout for done in road.processes] == ["run/model.keras\n", ""]
     assert not (road.folder / "nothing").exists()
     assert json.loads((road.folder / "run/run.json").read_text())["processes"] == 2
@@ -77,9 +78,9 @@ def test_two_processes_end_with_identical_weights(road: Road) -> None:
 def test_they_end_as_one_process_with_the_same_batches_does(road: Road) -> None:
     assert road.alone.returncode == 0, road.alone.stderr
     together, alone = weights(road.folder / "run"), weights(road.folder / "alone")
-    # The sums over a batch are made in another order, which changes the last of float32's 24 bits; a few dozen steps
-    # carry that on: 0.0004 of the weights' norm on an AMD EPYC. Two runs with other batches are 0.8 of it apart, and so
-    # would be a process that learned from its half alone, or normalized by it.
+    # Sums over a batch have another order, which changes the last of float32's 24 bits. Over a few dozen steps this
+    # grows to 0.0004 of the weights' norm on an AMD EPYC. Two runs with different batches differ by 0.8 of it, as would
+    # a process that trained on its half alone, or normalized by it.
     assert np.linalg.norm(together - alone) < 0.005 * np.linalg.norm(alone)
     for ours, theirs in zip(history(road.folder / "run"), history(road.folder / "alone"), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
@@ -99,12 +100,13 @@ def test_a_model_trained_on_jax_converts_under_tensorflow(
     assert told["backend"] == "jax"
     manifest = load_bundle(tmp_path / "bundle").manifest
     assert set(manifest.variants) == {"float32", "int8"}
-    # Counted by another runtime: one image of the 56 may fall on the other side.
+    # In another runtime, one of the 56 images may get another label.
     assert list(manifest.variants["float32"].accuracy.values()) == pytest.approx(
         [told["public_test_accuracy"]], abs=0.02
     )
 
 
+@pytest.mark.slow
 def test_a_process_that_nobody_meets_says_so(road: Road) -> None:
     meeting = ("--coordinator", f"127.0.0.1:{free_port()}", "--processes", "2", "--process", "1", "--wait", "1")
     done = ended(start(road.folder, "--config", "recipe.toml", *meeting))
@@ -173,11 +175,11 @@ def test_an_address_at_which_process_0_cannot_listen_is_told_at_once(
 def test_a_machine_whose_own_name_is_not_its_own_says_so_at_once(
     process: int, hosts: str, words: list[str], tmp_path: Path
 ) -> None:
-    """The host name and /etc/hosts are another machine's, in namespaces of this process."""
+    """Give this process the host name and /etc/hosts of another machine, in namespaces."""
     (tmp_path / "recipe.toml").write_text(RECIPE)
     (tmp_path / "hosts").write_text(hosts)
     renamed = 'hostname fer-edge-nameless && mount --bind hosts /etc/hosts && exec "$0" "$@"'
-    # Root has the right without a user namespace, which a chroot may not make.
+    # Root does not need a user namespace, which cannot be created in a chroot.
     user = [] if os.geteuid() == 0 else ["--map-root-user"]
     namespaces = ["unshare", "--uts", "--mount", *user, "sh", "-c", renamed]
     if (why := refused_namespaces(namespaces, tmp_path)) is not None:
@@ -204,7 +206,7 @@ def refused_namespaces(command: list[str], folder: Path) -> str | None:
 def train_here(
     folder: Path, options: Mapping[str, str | None], capsys: pytest.CaptureFixture[str]
 ) -> CompletedProcess[str]:
-    """The command in this process, for what it refuses before it starts another one."""
+    """Run the command in this process, for refusals before it starts another one."""
     (folder / "recipe.toml").write_text(RECIPE)
     words = ["train", "--config", str(folder / "recipe.toml"), "--out", str(folder / "run")]
     words += [f"{name}={value}" for name, value in options.items() if value is not None]

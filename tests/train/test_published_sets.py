@@ -1,4 +1,4 @@
-"""RAF-DB and AffectNet in the folders they are published in, in miniature."""
+"""RAF-DB and AffectNet in miniature, in their published layouts."""
 
 from __future__ import annotations
 

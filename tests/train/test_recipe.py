@@ -84,7 +84,7 @@ def test_augmented_pixels_stay_pixels_and_repeat_by_seed(seed: int, size: int) -
 
 
 def test_the_same_place_stays_in_the_middle_at_every_size() -> None:
-    # A dot at the exact middle must stay there when the warp resizes: a half-pixel slip would blur every face.
+    # A dot in the exact middle must stay there when the warp resizes: a shift by half a pixel would blur every face.
     image = np.zeros((1, 49, 49), dtype=np.uint8)
     image[0, 22:27, 22:27] = 255
     for size in (33, 49, 65):

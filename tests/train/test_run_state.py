@@ -48,6 +48,7 @@ def unfinished(road: MiniRun, run: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 @pytest.mark.parametrize(
     "which",
@@ -78,6 +79,7 @@ def test_a_run_killed_at_a_file_operation_continues_bit_for_bit(tmp_path: Path, 
     assert not [name for name in printed["whole"]["files"] if ".tmp" in name]
 
 
+@pytest.mark.slow
 def test_sigkill_between_checkpoint_and_history_trains_no_epoch_twice(mini_run: MiniRun, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["train", "--config", str(mini_run.recipe), "--out", str(run), "--data", str(mini_run.data)]
@@ -96,6 +98,7 @@ def test_sigkill_between_checkpoint_and_history_trains_no_epoch_twice(mini_run: 
     assert [path for path in run.iterdir() if ".tmp" in path.name] == [theirs]
 
 
+@pytest.mark.slow
 def test_other_data_are_refused_unless_allowed_and_then_recorded(mini_run: MiniRun, tmp_path: Path) -> None:
     run = unfinished(mini_run, tmp_path / "run")
     other = write_mini_fer2013(tmp_path / "other.csv", per_class=20, test_per_class=8)
@@ -109,6 +112,7 @@ def test_other_data_are_refused_unless_allowed_and_then_recorded(mini_run: MiniR
     assert "datasets" not in json.loads((mini_run.run / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_second_writer_is_refused(mini_run: MiniRun, tmp_path: Path) -> None:
     run = unfinished(mini_run, tmp_path / "run")
     lock = FileLock(run / "run.lock")
@@ -120,6 +124,7 @@ def test_a_second_writer_is_refused(mini_run: MiniRun, tmp_path: Path) -> None:
     assert train(mini_run, run, "--resume").returncode == 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_run(mini_run: MiniRun, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(ONE_SIZE.replace("learning_rate = 0.01", "learning_rate = 1e38"))
@@ -130,6 +135,7 @@ def test_a_loss_that_is_not_finite_ends_the_run(mini_run: MiniRun, tmp_path: Pat
     assert (tmp_path / "run/history.jsonl").read_text() == ""
 
 
+@pytest.mark.slow
 def test_the_audit_takes_data_and_escapes_names(tmp_path: Path) -> None:
     data = write_mini_fer2013(tmp_path / "fer2013.csv", per_class=4, test_per_class=2, side=12)
     done = fork.fer_edge("data", "audit", "--data", data, "--list", tmp_path / "a\x1b[2J\n.csv")

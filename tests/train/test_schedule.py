@@ -18,7 +18,7 @@ PEAK = 0.002
 
 @st.composite
 def schedules(draw: st.DrawFn) -> LoopSettings:
-    """Loops with any rate, warm-up and cooldown that fit into each other."""
+    """Return loops with any rate, warm-up and cooldown that are valid together."""
     epochs = draw(st.integers(1, 500))
     cooldown = draw(st.integers(0, epochs))
     warmup = draw(st.floats(0, epochs - cooldown))
@@ -27,7 +27,7 @@ def schedules(draw: st.DrawFn) -> LoopSettings:
 
 
 def falls_from(loop: LoopSettings) -> float:
-    """The moment, in epochs, from which the rate falls."""
+    """Return the time, in epochs, from which the rate falls."""
     return loop.epochs - loop.cooldown_epochs if loop.cooldown_epochs else loop.warmup_epochs
 
 
@@ -42,11 +42,11 @@ def test_the_rate_never_jumps(loop: LoopSettings, share: float, step: float) -> 
     end = min(start + step, loop.epochs)
     step = end - start
     falling = loop.epochs - falls_from(loop)
-    # The steepest that each part allows: a line, a cosine, a square root at its foot.
+    # The steepest slope of each part: a line, a cosine, a square root near its end.
     bound = step / loop.warmup_epochs if step < loop.warmup_epochs else 1.0
     if falling:
         bound += math.sqrt(step / falling) if loop.cooldown_epochs else min(1.0, math.pi / 2 * step / falling)
-    # The last term is for the rounding of the moments themselves: near the foot of the root it shows.
+    # The last term is for the rounding of the times, which matters near the end of the root.
     assert abs(loop.rate_at(end) - loop.rate_at(start)) <= loop.learning_rate * (bound + 1e-5)
 
 
@@ -54,7 +54,7 @@ def test_the_rate_never_jumps(loop: LoopSettings, share: float, step: float) -> 
 def test_the_rate_ends_at_zero_unless_the_warm_up_takes_all(loop: LoopSettings) -> None:
     assume(falls_from(loop) < loop.epochs)
     assert loop.rate_at(loop.epochs) == pytest.approx(0, abs=1e-9 * loop.learning_rate)
-    # The last step of an epoch of a hundred steps is all but free.
+    # The rate of the last of a hundred steps in an epoch is nearly 0.
     assert loop.rate_at(loop.epochs - 0.01) < 0.9 * loop.learning_rate or loop.epochs - falls_from(loop) < 0.2
 
 
@@ -69,7 +69,7 @@ def test_the_rate_is_held_exactly_at_its_peak(loop: LoopSettings, share: float) 
 
 @given(loop=schedules(), share=st.floats(0, 1, exclude_max=True))
 def test_the_warm_up_is_a_line_from_zero(loop: LoopSettings, share: float) -> None:
-    assume(loop.warmup_epochs > 1e-300)  # below, share * warmup_epochs is no longer a number of its own
+    assume(loop.warmup_epochs > 1e-300)  # below, share * warmup_epochs is not a distinct number any more
     assert loop.rate_at(share * loop.warmup_epochs) == pytest.approx(share * loop.learning_rate)
 
 

@@ -60,7 +60,7 @@ def test_an_export_reads_back_the_same_and_an_older_one_still_loads(tmp_path: Pa
     again = load_sets(settings({"path": str(tmp_path / "crops")}))
     assert again.rows_sha256 == dataset.rows_sha256
     assert load_dataset(tmp_path / "crops").split_names == OWN_SPLIT_NAMES
-    # As exports were before: two folders, and the split in the names of the files.
+    # As in older exports: two folders, and the split in the file names.
     for split, name in zip(OWN_SPLIT_NAMES, SPLIT_NAMES, strict=True):
         root = "train" if split == "train" else "test"
         for path in sorted((tmp_path / "crops" / split).rglob("*.png")):
@@ -71,6 +71,7 @@ def test_an_export_reads_back_the_same_and_an_older_one_still_loads(tmp_path: Pa
     assert old.rows_sha256 == dataset.rows_sha256
 
 
+@pytest.mark.slow
 def test_training_evaluation_and_conversion_use_the_names(tmp_path: Path) -> None:
     faces = write_image_set(tmp_path / "faces", FOLDERS, count=24)
     recipe = tmp_path / "faces.toml"

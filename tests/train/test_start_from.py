@@ -1,4 +1,4 @@
-"""``fer-edge train --from``: a longer run that begins where a shorter one stood before its rate fell."""
+"""``fer-edge train --from``: a longer run that starts from a shorter one's state before its rate fell."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LONGER_RECIPE = HELD_RECIPE.replace("epochs = 3", "epochs = 4").replace('"mini"'
 
 
 def lines_of(run: Path) -> list[dict[str, Any]]:
-    """The epochs of a run, without what differs between two equal runs: the time they took."""
+    """Return the epochs of a run without their times, which differ between equal runs."""
     lines = [json.loads(line) for line in (run / HISTORY).read_text().splitlines()]
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
@@ -50,7 +50,7 @@ def long_run(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def continued_run(mini_run: MiniRun, short_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of ``LONGER_RECIPE`` that began where ``short_run`` stood, and left that as it was."""
+    """A finished run of ``LONGER_RECIPE`` that started from ``short_run``, which is unchanged."""
     before = (short_run / HISTORY).read_bytes()
     run = trained(LONGER_RECIPE, tmp_path_factory.mktemp("continued"), mini_run, "--from", short_run)
     assert (short_run / HISTORY).read_bytes() == before
@@ -66,9 +66,9 @@ def trained(text: str, folder: Path, road: MiniRun, *options: str | Path) -> Pat
 
 
 def assert_ends_as(ours: Path, theirs: Path, shared_epochs: int) -> None:
-    """Both runs have the same history, except for the last bits of parallel sums and for what was best before.
+    """Assert equal histories, except for the last bits of parallel sums and the earlier best epochs.
 
-    Of the shared past only the last epoch is kept, so that one counts as its best.
+    Only the last epoch of the shared part is kept, so it counts as the best of them.
     """
     for mine, other in zip(lines_of(ours), lines_of(theirs), strict=True):
         del mine["best"], other["best"]
@@ -76,16 +76,18 @@ def assert_ends_as(ours: Path, theirs: Path, shared_epochs: int) -> None:
     assert [line["best"] for line in lines_of(ours)[:shared_epochs]] == [False] * (shared_epochs - 1) + [True]
 
 
+@pytest.mark.slow
 def test_a_longer_run_ends_as_if_trained_from_scratch(short_run: Path, long_run: Path, continued_run: Path) -> None:
     assert (short_run / HELD).is_file()
     assert [line["size"] for line in lines_of(continued_run)] == [32, 32, 32, 48]
     assert_ends_as(continued_run, long_run, 2)
     # Taken over, not trained again.
     assert lines_of(continued_run)[0] == {**lines_of(short_run)[0], "best": False}
-    # It cooled down itself, so that a still longer run can start from it.
+    # It kept the state before its cooldown, so that an even longer run can start from it.
     assert (continued_run / HELD).is_file()
 
 
+@pytest.mark.slow
 def test_a_run_stopped_while_its_rate_was_held_is_continued(mini_run: MiniRun, long_run: Path, tmp_path: Path) -> None:
     recipe, stopped = tmp_path / "stopped.toml", tmp_path / "stopped"
     recipe.write_text(LONGER_RECIPE.replace('"longer"', '"stopped"'))
@@ -99,12 +101,13 @@ def test_a_run_stopped_while_its_rate_was_held_is_continued(mini_run: MiniRun, l
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=120)
     shared = min(len(lines_of(stopped)), 3)
-    if shared < 3:  # on a very quick machine it may be further when the signal arrives
+    if shared < 3:  # on a very fast machine it may be further when the signal arrives
         assert not (stopped / HELD).exists()
     run = trained(LONGER_RECIPE, tmp_path, mini_run, "--from", stopped)
     assert_ends_as(run, long_run, shared)
 
 
+@pytest.mark.slow
 def test_the_kept_model_is_the_one_that_the_run_tells_of(
     mini_run: MiniRun, long_run: Path, continued_run: Path
 ) -> None:
@@ -115,7 +118,7 @@ def test_the_kept_model_is_the_one_that_the_run_tells_of(
 
 
 def best_accuracy(run: Path) -> float:
-    """Check the run's best epoch: each one marked is better than all others since the last shared epoch."""
+    """Check the run's best epochs: each is better than all earlier ones since the last shared epoch."""
     lines, best = lines_of(run), 0.0
     for line in lines[next(i for i, line in enumerate(lines) if line["best"]) :]:
         assert line["best"] == (line["val_accuracy"] > best)
@@ -127,7 +130,7 @@ def best_accuracy(run: Path) -> float:
 
 
 def public_test_accuracies(models: list[Path], road: MiniRun) -> list[float]:
-    """Top-1 on the miniature's PublicTest, by a fresh process that loads the files and nothing of the run."""
+    """Return top-1 on the miniature's PublicTest, measured by a new process that only loads the files."""
     code = """
 import sys, numpy as np
 from pathlib import Path
@@ -173,7 +176,7 @@ def recipe_of(loop: dict[str, Any], **others: Any) -> Recipe:
 
 
 def write_stand_in(path: Path, text: str) -> None:
-    """A file with the members of a Keras model, which tells by ``text`` which it is."""
+    """Write a file with the members of a Keras model, identified by ``text``."""
     with zipfile.ZipFile(path, "w") as archive:
         for name in ("config.json", "model.weights.h5"):
             archive.writestr(name, text)
@@ -185,7 +188,7 @@ def said(path: Path) -> str:
 
 
 def run_of(folder: Path, recipe: Recipe, epochs: int) -> Path:
-    """The folder of a run after ``epochs`` epochs; its checkpoints tell by their text which they are."""
+    """Create the folder of a run after ``epochs`` epochs; its checkpoints are identified by their text."""
     folder.mkdir()
     (folder / CONFIG).write_text(dump_toml(to_table(recipe)))
     lines = ({"epoch": i + 1, "val_accuracy": (i * 7 % 10) / 10, "best": i == 0} for i in range(epochs))
@@ -213,7 +216,7 @@ def test_a_run_that_starts_at_the_end_of_its_own_hold_can_be_started_from(tmp_pa
     quicker = recipe_of({"epochs": 9, "cooldown_epochs": 3})
     open_run(quicker, tmp_path / "run", start=short)
     assert said(tmp_path / "run" / HELD) == "after 6"
-    # It is further by now, and its checkpoint with it.
+    # It has continued since then, and so has its checkpoint.
     shutil.copy(short / HISTORY, tmp_path / "run" / HISTORY)
     write_stand_in(tmp_path / "run" / CHECKPOINT, "after 9")
     assert open_run(recipe_of({"epochs": 20}), tmp_path / "again", start=tmp_path / "run").epoch == 6
@@ -267,7 +270,7 @@ def test_a_teacher_may_come_to_a_crowd(tmp_path: Path) -> None:
                 {"size_changes": [5]},
                 {"sizes": [40, 48]},
                 {"sizes": [32, 40, 32, 48], "size_changes": [2, 3, -1]},
-                {"cooldown_epochs": 15},  # its rate falls within the shared past
+                {"cooldown_epochs": 15},  # its rate falls within the shared epochs
                 {"cooldown_epochs": 0},
             )
         ),

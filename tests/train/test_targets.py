@@ -1,4 +1,4 @@
-"""What is to be learned of each Training image: labels, FER+ votes, a teacher's soft labels."""
+"""The targets of each Training image: labels, FER+ votes, a teacher's soft labels."""
 
 from __future__ import annotations
 
@@ -93,6 +93,7 @@ def test_the_votes_are_those_of_the_same_rows() -> None:
         assert (np.roll(top, shift) == labels).mean() < 0.25
 
 
+@pytest.mark.slow
 def test_targets_of_the_crowd_are_distributions_that_lean_to_the_label() -> None:
     dataset = real_fer2013()
     real_votes()
@@ -104,16 +105,16 @@ def test_targets_of_the_crowd_are_distributions_that_lean_to_the_label() -> None
     rows = np.arange(len(labels))
     assert targets.min() >= 0
     assert targets[rows, labels].min() >= 0.5
-    # The crowd's half alone, translated to FER2013's labels, agrees with its label more often than the plain majority.
+    # The translated votes alone agree with FER2013's label more often than the plain majority does.
     crowd = 2 * targets - np.eye(7)[labels]
     assert 0.64 < (crowd.argmax(axis=1) == labels).mean() < 0.75
-    # It translates; it does not hand FER2013's label back: that would be certain nearly everywhere.
+    # They are translated votes, not FER2013's label, which would have nearly all probability everywhere.
     assert 0.4 < crowd[rows, labels].mean() < 0.7
 
 
 @pytest.fixture(scope="module")
 def real_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that holds FER2013, by a link, and no votes yet."""
+    """A folder with a link to FER2013, but without votes."""
     real_fer2013()
     source = locate(None)
     folder = tmp_path_factory.mktemp("beside")
@@ -284,9 +285,10 @@ def test_a_file_with_a_changed_byte_is_refused_or_the_same(
         read = read_soft_labels(path, mini)
     except InputError:
         return
-    np.testing.assert_array_equal(read, whole)  # in a date or the like: the zip's checksums cover the rest
+    np.testing.assert_array_equal(read, whole)  # in a date or similar: the zip's checksums cover the rest
 
 
+@pytest.mark.slow
 def test_teachers_answers_are_kept_and_taught(mini_run: MiniRun, tmp_path: Path) -> None:
     out = tmp_path / "teacher.npz"
     asked = ("data", "soft-labels", mini_run.run, mini_run.run / "model.keras", "--out", out)
@@ -296,7 +298,7 @@ def test_teachers_answers_are_kept_and_taught(mini_run: MiniRun, tmp_path: Path)
     kept = read_soft_labels(out, dataset)
     assert kept.shape == (len(dataset.splits[TRAINING]), 7)
     np.testing.assert_allclose(kept.sum(axis=1), 1, atol=1e-5)
-    # The teacher saw these images: it names far more of them than the one in seven of chance.
+    # The teacher was trained on these images: it is right on many more than the one in seven of chance.
     assert (kept.argmax(axis=1) == dataset.splits[TRAINING].labels).mean() > 0.3
     again = fer_edge(*asked, data=mini_run.data)
     assert_refused(again, 2, str(out), "--force")
@@ -306,6 +308,7 @@ def test_teachers_answers_are_kept_and_taught(mini_run: MiniRun, tmp_path: Path)
     assert_refused(missing, 2, "no.keras")
 
 
+@pytest.mark.slow
 def test_a_bundle_can_be_the_teacher(mini_run: MiniRun, tmp_path: Path) -> None:
     bundle = tmp_path / "bundle"
     converted = fork.fer_edge("convert", mini_run.run, "--out", bundle, data=mini_run.data)

@@ -30,7 +30,7 @@ def keras_answers(run: Path, images: Float32Array) -> Float32Array:
 
 
 def changed_copy(run: Path, folder: Path, sharpened: float = 1.0) -> Path:
-    """Another network of the same run, which is ``sharpened`` times as sure of the labels, the other way round."""
+    """Return the run's network with logits in reverse order, multiplied by ``sharpened``."""
     keras = load_keras()
     model = keras.models.load_model(run / MODEL, compile=False)
     model.layers[-1].set_weights([sharpened * array[..., ::-1] for array in model.layers[-1].get_weights()])
@@ -83,7 +83,7 @@ def test_bfloat16_changes_what_it_says_by_little(mini_run: MiniRun, images: Floa
 
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_it_sees_what_the_network_sees(mini_run: MiniRun, mixup: float) -> None:
-    """Each batch's targets are the teacher's answers about that batch's images, mixed ones too."""
+    """Each batch's targets are the teacher's predictions for that batch's images, also for mixed ones."""
     split = load_dataset(mini_run.data).splits[TRAINING]
     recipe = load_recipe(mini_run.recipe)
     recipe = replace(recipe, augment=replace(recipe.augment, rotate_degrees=30.0, mixup_alpha=mixup))
@@ -106,8 +106,9 @@ def recipe_of(folder: Path, targets: str, text: str = RECIPE) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_it_alone_and_is_resumed(mini_run: MiniRun, tmp_path: Path) -> None:
-    """From a teacher that turns every answer round, given as a run's folder: the labels have no say."""
+    """The teacher, a run's folder, has its outputs in reverse order. The labels have no effect."""
     teacher = changed_copy(mini_run.run, tmp_path / "teacher", sharpened=20.0)
     text = RECIPE.replace("epochs = 3", "epochs = 8\naveraged_epochs = 2").replace('"mini"', '"taught"')
     recipe = recipe_of(tmp_path, f'teacher = 1.0\nteacher_models = ["{teacher}"]', text)
@@ -126,6 +127,7 @@ def test_a_student_learns_from_it_alone_and_is_resumed(mini_run: MiniRun, tmp_pa
     assert json.loads((out / "run.json").read_text())["epochs"] == 8
 
 
+@pytest.mark.slow
 def test_what_can_teach_nothing_is_refused_before_the_first_epoch(mini_run: MiniRun, tmp_path: Path) -> None:
     keras = load_keras()
     (tmp_path / "empty").mkdir()

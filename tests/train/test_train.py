@@ -1,4 +1,4 @@
-"""``fer-edge train`` as a process: what a run holds, stopping and resuming it, and bad input."""
+"""``fer-edge train`` as a process: the files of a run, stopping and resuming it, and bad input."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_run_learns_and_holds_what_it_says(mini_run: MiniRun) -> None:
     assert max(line["val_accuracy"] for line in lines) > 0.3
     summary = json.loads((mini_run.run / "run.json").read_text())
     assert summary["public_test_accuracy"] == max(line["val_accuracy"] for line in lines)
-    assert summary["dataset"]["training_images"] == 7 * 24  # the three leaked rows were dropped again
+    assert summary["dataset"]["training_images"] == 7 * 24  # the three leaked rows were left out
     assert 1_000 < summary["params"] < 50_000 < summary["macs"]
     started = datetime.fromisoformat(summary["started_at"])
     assert started.utcoffset() == timedelta(0)
@@ -56,7 +56,7 @@ def test_a_stopped_run_goes_on_where_it_was(mini_run: MiniRun, tmp_path: Path) -
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     done = len(history(run))
-    if done < 3:  # on a very quick machine the run may be over before the signal arrives
+    if done < 3:  # on a very fast machine the run may end before the signal arrives
         assert process.returncode == 130, said
         assert "--resume" in said
         assert "Traceback" not in said
@@ -64,7 +64,7 @@ def test_a_stopped_run_goes_on_where_it_was(mini_run: MiniRun, tmp_path: Path) -
     assert not [path for path in run.iterdir() if path.suffix == ".tmp" or ".tmp." in path.name]
     resumed = fork.fer_edge("train", "--config", mini_run.recipe, "--out", run, "--resume", data=mini_run.data)
     assert resumed.returncode == 0, resumed.stderr
-    # The same epochs as a run that was never stopped, but for the last bits of parallel sums.
+    # The same epochs as an uninterrupted run, except for the last bits of parallel sums.
     for ours, theirs in zip(without_time(history(run)), without_time(history(mini_run.run)), strict=True):
         assert ours == pytest.approx(theirs, rel=0.05, abs=0.03)
     assert (run / "model.keras").is_file()
@@ -120,6 +120,7 @@ def test_a_wrong_recipe_is_refused_by_its_key(text: str, words: list[str], tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_missing_things_are_named(mini_run: MiniRun, tmp_path: Path) -> None:
     assert_refused(fer_edge("train", "--config", tmp_path / "no.toml"), 2, "no.toml")
     assert_refused(fer_edge("train", "--config", tmp_path), 2, str(tmp_path))

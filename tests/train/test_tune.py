@@ -1,6 +1,6 @@
-"""``fer-edge train --tune`` as processes: two commands on one study, one of them killed, and what is left to use.
+"""``fer-edge train --tune`` as processes: two commands on one study, one of them killed, and the results.
 
-On JAX, which starts soonest; ``test_tune_long.py`` searches on TensorFlow.
+On JAX, which starts fastest; ``test_tune_long.py`` searches on TensorFlow.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ keep = 1
 
 
 def here(words: list[str], capsys: pytest.CaptureFixture[str]) -> subprocess.CompletedProcess[str]:
-    """A command in this process, for what needs no backend."""
+    """Run a command in this process, for tests that need no backend."""
     return subprocess.CompletedProcess(words, main(words), *capsys.readouterr())
 
 
@@ -53,7 +53,7 @@ def lines_of(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]:
-    """Recipe and folder of a finished search, and what its command printed; another one was killed on the way."""
+    """Recipe and folder of a finished search, and its command's output; another command was killed during it."""
     folder = tmp_path_factory.mktemp("tune")
     write_training(folder)
     recipe, out = folder / "tune.toml", folder / "out"
@@ -65,13 +65,14 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, str]
     wait_for((out / STUDY).exists, within_s=300)
     joined = start(folder, *command[4:], environment=JAX)
     wait_for(lambda: any(lines_of(run) for run in out.glob("trials/*")), within_s=300)
-    os.killpg(killed.pid, signal.SIGKILL)  # the command and its worker, at once
+    os.killpg(killed.pid, signal.SIGKILL)  # the command and its worker together
     killed.communicate()
     done = ended(joined)
     assert done.returncode == 0, done.stderr
     return recipe, out, done.stdout
 
 
+@pytest.mark.slow
 def test_no_trial_is_lost_or_done_twice_when_a_command_is_killed(searched: tuple[Path, Path, str]) -> None:
     _, out, printed = searched
     with (out / "tune.csv").open() as stream:
@@ -83,12 +84,12 @@ def test_no_trial_is_lost_or_done_twice_when_a_command_is_killed(searched: tuple
     for row in rows:
         run = out / "trials" / f"{int(row['trial']):04}"
         epochs = [line["epoch"] for line in lines_of(run)]
-        assert epochs == list(range(1, int(row["epochs"]) + 1))  # those of before the kill were not repeated
+        assert epochs == list(range(1, int(row["epochs"]) + 1))  # those before the kill were not repeated
         trained = load_recipe(run / "config.toml")
         assert trained.loop.learning_rate == pytest.approx(float(row["loop.learning_rate"]))
         assert trained.loop.batch_size == int(row["loop.batch_size"])
     assert (float(rows[0]["loop.learning_rate"]), rows[0]["loop.batch_size"]) == (0.05, "32")  # the recipe's own
-    assert "the recipe as it is: trial 1" in printed
+    assert "the unchanged recipe: trial 1" in printed
     assert f"{TRIALS} trials: " in printed
     assert printed.splitlines()[-1] == str(out / "best.toml")
 

@@ -1,4 +1,4 @@
-"""Searches that are interrupted in every way, each against one that was not. Minutes: `make test-tune` runs them."""
+"""Searches that are interrupted in every way, compared with an uninterrupted one; `make test-tune` runs them."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_the_best_recipe_trains_unchanged_and_gives_what_the_trial_gave(straight
     assert done.returncode == 0, done.stderr
     best = min((row for row in rows(straight) if row["state"] == "done"), key=lambda row: float(row["cross_entropy"]))
     lines = [json.loads(line) for line in (tmp_path / "run/history.jsonl").read_text().splitlines()]
-    # But for the last bits of parallel sums; the trial had other trials before it in its process.
+    # Except for the last bits of parallel sums; other trials ran before it in its process.
     assert min(line["val_loss"] for line in lines) == pytest.approx(float(best["cross_entropy"]), rel=0.02)
 
 
@@ -142,7 +142,7 @@ def test_a_stopped_search_goes_on_as_if_it_had_not_been(
     process.send_signal(number)
     _, said = process.communicate(timeout=300)
     assert process.returncode == (130 if number == signal.SIGINT else 143), said
-    assert f"of 4 trials are done; go on with --resume --out {out}" in said.splitlines()[-1]
+    assert f"of 4 trials are done; continue with --resume --out {out}" in said.splitlines()[-1]
     assert "Traceback" not in said
     assert not Path(f"/proc/{worker}").exists()
     assert "RUNNING" not in [attempt.state.name for attempt in open_study(StudyLocation(out)).get_trials()]
@@ -158,7 +158,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_goes_on(recipe: Path, straigh
     os.kill(worker, signal.SIGKILL)
     _, said = process.communicate(timeout=900)
     assert process.returncode == 0, said
-    assert "a worker ended by signal 9; its trial goes on in another" in " ".join(
+    assert "a worker ended by signal 9; another one continues its trial" in " ".join(
         said.replace(" (out of memory?)", "").split()
     )
     assert_same(rows(out), rows(straight))
@@ -209,7 +209,7 @@ def test_a_disk_that_is_full_stops_the_search_in_one_line_and_loses_nothing(reci
     out = tmp_path / "out"
     large = tmp_path / "large.toml"
     large.write_text(recipe.read_text().replace("widths = [16]", "widths = [96]"))
-    # Room for a study and settings, not for that network.
+    # Space for a study and settings, but not for that network.
     process = start(large, out, largest_file_kib=500)
     _, said = process.communicate(timeout=600)
     complaints = [line for line in said.splitlines() if line.startswith("fer-edge: ")]
@@ -228,6 +228,6 @@ def test_several_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> Non
     cores = len(os.sched_getaffinity(0))
     for workers in (2, 64):
         shares = threads_of(workers)
-        assert "OMP_NUM_THREADS" not in shares  # what the user sets stays
-        assert {"TF_NUM_INTRAOP_THREADS", "NPROC"} <= set(shares)  # what TensorFlow heeds, and JAX
+        assert "OMP_NUM_THREADS" not in shares  # the user's settings have precedence
+        assert {"TF_NUM_INTRAOP_THREADS", "NPROC"} <= set(shares)  # the variables of TensorFlow and JAX
         assert {int(share) for share in shares.values()} == {max(1, cores // workers)}

@@ -1,4 +1,4 @@
-"""``[tune]`` of a recipe: what is read, what is refused, and that every trial's recipe is one that trains."""
+"""``[tune]`` of a recipe: accepted and refused ranges; every trial's recipe can be trained."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_the_shipped_search_reads_and_survives_being_kept_in_a_study() -> None:
     assert search.ranges["augment.rotate_degrees"] == Span(0.0, 20.0, step=5.0)
     assert search.ranges["model.widths"] == Choices(([16, 32], [24, 48], [16, 48]))
     assert from_table(search.to_table(), "the study") == search
-    assert load_recipe(QUICK) == search.recipe  # a plain run leaves [tune] alone
+    assert load_recipe(QUICK) == search.recipe  # a plain run ignores [tune]
     assert search.own_values() == {
         "loop.learning_rate": 0.004,
         "loop.batch_size": 128,
@@ -93,7 +93,7 @@ def test_each_trial_has_its_values_and_the_best_its_own_epochs(tmp_path: Path) -
         ),
         ('[ranges]\n"model.dropout" = { low = 0, high = 1 }', ["model.dropout = 1.0", "dropout must be"]),
         ('[ranges]\n"model.blocks" = { choices = [[1, 1, 1], [1, 1]] }', ["model.blocks = [1, 1]", "equally long"]),
-        # Each would do alone.
+        # Each is allowed on its own.
         (
             '[ranges]\n"loop.cooldown_epochs" = { low = 0, high = 30 }\n"loop.warmup_epochs" = { low = 1, high = 20 }',
             ["cooldown_epochs = 30, loop.warmup_epochs = 20.0"],

@@ -1,4 +1,4 @@
-"""The study of a search as a file that several processes share, damage to it, and who gets which trial."""
+"""The study of a search as a file shared by several processes: damage, and the assignment of trials to workers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def study_in(out: Path, search: Search) -> StudyLocation:
 
 
 def begin(study: Any, search: Search, worker: str) -> tuple[Any, int, Values]:
-    """Begin the next trial: Optuna's object, its number, its values."""
+    """Start the next trial; return Optuna's object, its number, its values."""
     trial = study.ask()
     trial.set_user_attr("worker", worker)
     number = number_of(study, trial)
@@ -55,7 +55,7 @@ def begin(study: Any, search: Search, worker: str) -> tuple[Any, int, Values]:
 
 
 class Untrained(Objective):
-    """Gives each trial the value that ``of`` returns for its number and settings."""
+    """An objective whose value is ``of(number, settings)``."""
 
     def __init__(self, location: StudyLocation, search: Search, of: Callable[[Any, int, Recipe], float]) -> None:
         nothing: Any = None
@@ -92,7 +92,7 @@ def test_what_is_given_back_goes_on_in_its_folder_and_draws_nothing_anew(tmp_pat
     take_back(queue, "a", died=False)
     again = begin(queue, search, "b")
     assert again[1:] == (number, values)
-    # From there on both searches draw the same: the interruption is not seen.
+    # From there on, both searches draw the same values: the interruption has no effect.
     for number in (1, 2, 3):
         here = again if number == 1 else begin(queue, search, "b")
         there = begin(straight, search, "a")
@@ -116,7 +116,7 @@ def test_a_trial_handed_out_twice_and_one_too_many_leave_no_trace(tmp_path: Path
     run_trials(Untrained(location, search, tenth))
     study = open_study(location)
     first = study.get_trials()[0]
-    RetryHeartbeatStaleTrialCallback()(study, first)  # a retry of what another worker has completed
+    RetryHeartbeatStaleTrialCallback()(study, first)  # a retry of a trial that another worker has completed
     done: list[int] = []
 
     def noted(trial: Any, number: int, recipe: Recipe) -> float:
@@ -157,6 +157,7 @@ def test_poor_trials_are_pruned_and_the_best_few_keep_their_networks(tmp_path: P
     assert len(list(location.out.glob("trials/*/config.toml"))) == 4
 
 
+@pytest.mark.slow
 def test_the_importance_of_settings_is_told_once_there_are_enough_trials(tmp_path: Path) -> None:
     search = search_of(trials=12, pruner="none", startup_trials=12)
     location = study_in(tmp_path / "out", search)
@@ -171,7 +172,9 @@ def test_the_importance_of_settings_is_told_once_there_are_enough_trials(tmp_pat
     run_trials(Untrained(location, search, of))
     found = write_results(location, search)
     assert sum(found.importance.values()) == pytest.approx(1)
-    assert max(found.importance, key=found.importance.__getitem__) == "loop.learning_rate"  # nothing else mattered
+    assert (
+        max(found.importance, key=found.importance.__getitem__) == "loop.learning_rate"
+    )  # the other settings had no effect
     assert found.best is not None and found.best.value == max(row.value or 0 for row in found.rows)
     assert f"importance {found.importance['loop.learning_rate']:.2f}" in found.text()
     assert load_recipe(out / "best.toml").loop.learning_rate == found.best.values["loop.learning_rate"]
@@ -226,10 +229,10 @@ def test_a_study_from_before_a_key_of_the_recipe_goes_on_while_that_has_its_defa
     ("content", "word"),
     [
         (b"", "empty"),
-        (b"no database, " * 100, "no study"),
-        (None, "not there"),
+        (b"no database, " * 100, "not a study"),
+        (None, "missing"),
         (b"cut", "damaged"),
-        (b"foreign", "no study"),
+        (b"foreign", "without an Optuna study"),
     ],
 )
 def test_a_file_that_is_no_study_is_refused_and_left_alone(content: bytes | None, word: str, tmp_path: Path) -> None:
@@ -248,13 +251,14 @@ def test_a_file_that_is_no_study_is_refused_and_left_alone(content: bytes | None
     assert (path.read_bytes() if path.exists() else None) == before
 
 
+@pytest.mark.slow
 def test_a_full_disk_and_a_folder_of_others_are_told_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="no folder"):
         create_study(StudyLocation(tmp_path / "no folder"), search_of(), "the data")
     search = search_of()
     location = study_in(tmp_path / "out", search)
     objective = Untrained(location, search, tenth)
-    # Files that may not grow: SQLite's journal meets what it meets on a full disk.
+    # A limit on file size: SQLite's journal fails as on a full disk.
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1024, hard))

@@ -65,6 +65,7 @@ def killed(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_the_trial_of_a_killed_worker_runs_again_in_another(location: StudyLocation) -> None:
     create_study(location, SEARCH, "the data")
     hangs = start(location, "hangs")
@@ -77,7 +78,7 @@ def test_the_trial_of_a_killed_worker_runs_again_in_another(location: StudyLocat
         printed, _ = worker.communicate(timeout=300)
         assert worker.returncode == 0
         begun += [int(word) for word in printed.split()]
-    assert sorted(begun) == list(range(1, TRIALS + 1))  # each once, that of the killed one too
+    assert sorted(begun) == list(range(1, TRIALS + 1))  # each once, also the trial of the killed worker
     attempts = attempts_by_number(open_study(location))
     assert [attempt.state.name for attempt in attempts[theirs]] == ["FAIL", "COMPLETE"]
     assert attempts[theirs][0].params == attempts[theirs][1].params
@@ -86,6 +87,7 @@ def test_the_trial_of_a_killed_worker_runs_again_in_another(location: StudyLocat
     assert found.best is not None and found.best.number == TRIALS
 
 
+@pytest.mark.slow
 def test_workers_killed_at_any_moment_lose_nothing(location: StudyLocation) -> None:
     create_study(location, SEARCH, "the data")
     stays = start(location, "stays")
@@ -103,8 +105,9 @@ def test_workers_killed_at_any_moment_lose_nothing(location: StudyLocation) -> N
     assert states == dict.fromkeys(range(1, TRIALS + 1), "COMPLETE")
 
 
+@pytest.mark.slow
 def test_a_worker_killed_before_its_first_heartbeat_loses_nothing(location: StudyLocation) -> None:
-    """Optuna itself never takes such a trial for stale."""
+    """Optuna itself never treats such a trial as stale."""
     create_study(location, SEARCH, "the data")
     open_study(location).ask()
     worker = start(location, "one")

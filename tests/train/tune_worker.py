@@ -1,7 +1,7 @@
-"""A worker of a search that trains nothing: it is there to be killed (``test_tune_workers.py``).
+"""A worker of a search that trains nothing, for tests that kill it (``test_tune_workers.py``).
 
-It prints each trial's number when it begins, and the one called "hangs" then waits to be killed. Its heartbeat is
-faster than the product's, so that a test need not wait a minute for a killed one.
+It prints each trial's number at its start; the worker "hangs" then waits to be killed. Its heartbeat is faster than the
+product's, so that tests need not wait a minute for a killed worker.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Any
 
 from fer_train.tuning import storage
 
-storage.HEARTBEAT_S, storage.GRACE_S = 1, 5  # before the others import them
+storage.HEARTBEAT_S, storage.GRACE_S = 1, 5  # before other modules import them
 
 from fer_train.tuning.settings import from_table  # noqa: E402
 from fer_train.tuning.worker import Objective, run_trials  # noqa: E402
 
 
 class Untrained(Objective):
-    """Reports one epoch."""
+    """An objective that reports one epoch."""
 
     def train(self, trial: Any, number: int, recipe: Any) -> float:
         sys.stdout.write(f"{number}\n")

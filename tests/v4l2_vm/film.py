@@ -14,7 +14,7 @@ FILM_FPS = 10
 FORMATS = ("BGR3", "RGB3", "YUYV", "UYVY", "NV12", "YU12", "422P", "GREY")
 """Raw formats that ``encode`` knows; vivid has them all, and no compressed one."""
 _FROM_S, _TO_S = 3.5, 5.5
-"""A part of the scene in which the face is there, moves and comes nearer."""
+"""A part of the scene in which the face is visible, moves and comes nearer."""
 
 
 def draw_film(folder: Path) -> None:

@@ -14,6 +14,7 @@ from v4l2_vm.parts import machine_parts
 from v4l2_vm.usb_descriptors import configuration_descriptor, modes, streaming_control
 
 
+@pytest.mark.slow
 def test_a_camera_appears_late_shows_a_face_and_is_unplugged(tmp_path: Path) -> None:
     try:
         machine_parts(CACHE)

@@ -53,7 +53,7 @@ def device_descriptor() -> bytes:
 
 
 def string_descriptor(number: int) -> bytes | None:
-    """Return a name, or for 0 the list of languages (English); None if there is no string with this number."""
+    """Return a name, or for 0 the list of languages (English); None if this number has no string."""
     if number > len(STRINGS):
         return None
     data = struct.pack("<H", 0x0409) if number == 0 else STRINGS[number - 1].encode("utf-16-le")

@@ -113,7 +113,7 @@ def test(target: Target, python: Path | None, bundle: Path, arguments: list[str]
         env={**environment, "TINY_BUNDLE": str(bundle), **_yunet()},
         check=False,
     )
-    return int(done.returncode != 0)  # below 0 where a signal ended it
+    return int(done.returncode != 0)  # below 0 if a signal ended it
 
 
 if __name__ == "__main__":

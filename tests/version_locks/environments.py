@@ -15,14 +15,14 @@ from support.environments.fresh_install import CHECKOUT
 from support.environments.lock_files import TEST_TOOLS, requirements
 
 _MADE_FROM = ".made-from"
-"""File in an environment that tells what is in it."""
+"""File in an environment that describes its contents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """``python`` with the packages of the lock file ``lock``, but for those in ``without``.
+    """``python`` with the packages of the lock file ``lock``, except for those in ``without``.
 
-    The lock files are made for aarch64; their hashes are those of every platform's wheels of a version.
+    The lock files are made for aarch64, but contain the hashes of every platform's wheels.
     """
 
     name: str
@@ -31,26 +31,26 @@ class Target:
     without: frozenset[str] = frozenset()
 
     def requirements(self) -> str:
-        """All that is installed, as pip takes it."""
+        """Everything to install, as requirements for pip."""
         tools = requirements("dev", only=TEST_TOOLS)
         return "\n".join({**tools, **requirements(self.lock, without=self.without)}.values()) + "\n"
 
 
 TARGETS = (
     Target("bookworm", "3.11", "pi-bookworm"),
-    # Without LiteRT, so that every test meets the other interpreter.
+    # Without LiteRT, so that every test uses the other interpreter.
     Target("bookworm-legacy", "3.11", "pi-bookworm-legacy", frozenset({"ai-edge-litert"})),
     Target("trixie", "3.13", "pi-trixie"),
 )
 
 
 def find_python(version: str) -> Path | None:
-    """A Python ``version`` (such as 3.13) that works, from the PATH or from pyenv; None where there is none."""
+    """Return a working Python ``version`` (such as 3.13) from the PATH or from pyenv; None if none is found."""
     for candidate in _candidates(version):
         try:
             asked = [candidate, "-c", "import sys, venv; print(*sys.version_info[:2], sep='.'); print(sys.executable)"]
             answer = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
-        except (OSError, subprocess.CalledProcessError):  # pyenv leaves a python3.13 that only says it is not chosen
+        except (OSError, subprocess.CalledProcessError):  # pyenv's python3.13 fails if that version is not selected
             continue
         if answer[0] == version:
             return Path(answer[1])
@@ -66,9 +66,9 @@ def _candidates(version: str) -> Iterator[str]:
 
 
 def make_environment(target: Target, python: Path, folder: Path) -> Path:
-    """The Python of ``folder``, an environment with what ``target`` asks for; kept where it is that already.
+    """Return the Python of ``folder``, an environment for ``target``, created unless it is up to date.
 
-    Raises InputError where something cannot be installed.
+    Raises InputError if a package cannot be installed.
     """
     wanted = hashlib.sha256(f"{python}\n{target.requirements()}".encode()).hexdigest()
     own_python, made_from = folder / "bin" / "python", folder / _MADE_FROM
@@ -82,7 +82,7 @@ def make_environment(target: Target, python: Path, folder: Path) -> Path:
 
 
 def build_wheel(folder: Path) -> Path:
-    """The wheel of this checkout, in ``folder``."""
+    """Build the wheel of this checkout in ``folder``."""
     build = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, CHECKOUT]
     run([sys.executable, "-m", "pip", "--disable-pip-version-check", *build])
     (wheel,) = folder.glob("*.whl")
@@ -90,7 +90,7 @@ def build_wheel(folder: Path) -> Path:
 
 
 def install_wheel(python: Path, wheel: Path) -> None:
-    """Put ``wheel`` in the place of an older one."""
+    """Replace an older wheel by ``wheel``."""
     _install(python, "--force-reinstall", wheel)
 
 

@@ -1,4 +1,4 @@
-"""What `make test-locks` installs, and how it finds a Python."""
+"""The packages that `make test-locks` installs, and its search for a Python."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_a_python_is_found_only_where_it_works(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
     assert find_python(HERE) is not None
     assert find_python("3.99") is None
-    # As pyenv answers for a version that is not chosen, and as one would that has no venv module.
+    # Like pyenv's command for a version that is not selected, and like a Python without the venv module.
     script(tmp_path / "python3.99", "echo 'command not found' >&2; exit 127")
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_python("3.99") is None
-    # One of pyenv's that is not on the PATH, and says that it is what is wanted.
+    # One of pyenv's that is not on the PATH, and reports the wanted version.
     (tmp_path / "versions" / "3.99.1" / "bin").mkdir(parents=True)
     chosen = script(tmp_path / "versions" / "3.99.1" / "bin" / "python", f"echo 3.99; echo {sys.executable}")
     assert find_python("3.99") == Path(sys.executable)
@@ -41,7 +41,7 @@ def test_a_python_is_found_only_where_it_works(tmp_path: Path, monkeypatch: pyte
 
 
 def test_one_that_is_not_here_is_skipped_and_that_is_said(tmp_path: Path) -> None:
-    """As a process that finds no other Python than its own."""
+    """Like a process that finds only its own Python."""
     other = next(target for target in TARGETS if target.python != HERE)
     code = (
         "import sys; from pathlib import Path; from version_locks import __main__ as m;"

@@ -69,7 +69,7 @@ class SensorCamera:
 
 
 class SimpleNameKey:
-    """A property id with only the name, which is all that is used."""
+    """A property id; only its name is used."""
 
     def __init__(self, name: str) -> None:
         self.name = name

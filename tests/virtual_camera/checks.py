@@ -158,7 +158,7 @@ def leak() -> None:
         # Python allocates memory by the MiB; a leaked Picamera2 would be 10 KiB, 100 MiB in total.
         assert after[2] - before[2] < 2048, (attempt.__name__, before, after)
         print(
-            f"{times} failed openings ({attempt.__name__}): {after[0]} descriptors and {after[1]} threads as before,"
+            f"{times} failed openings ({attempt.__name__}): {after[0]} descriptors and {after[1]} threads, unchanged,"
             f" {after[2] - before[2]:+d} KiB"
         )
     picamera2.Picamera2._cm.cameras.update(holders)

@@ -1,4 +1,4 @@
-"""Locks between processes of one machine, which end with their process, however it ends.
+"""Locks between processes of one machine, released when the process ends in any way.
 
 They are locks of SQLite on an otherwise empty file: available on each system, and released at once when a process is
 killed. A heartbeat would report that only after a delay, and wrongly for a suspended process.
@@ -14,7 +14,7 @@ from pathlib import Path
 from fer_edge.errors import OutputError
 
 _PATIENCE_S = 600.0
-"""Longer than a lock is ever held: milliseconds, or seconds on a slow disk."""
+"""Much longer than a lock is held: milliseconds, or seconds on a slow disk."""
 
 
 class FileLock:
@@ -47,7 +47,7 @@ class FileLock:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether a process, including this one, holds the lock at ``path``; false if there is no file."""
+    """Return whether a process, including this one, holds the lock at ``path``; false if the file does not exist."""
     if not path.exists():
         return False
     probe = FileLock(path)
@@ -62,7 +62,7 @@ def alone(path: Path) -> Iterator[None]:
     lock = FileLock(path)
     if not lock.take(_PATIENCE_S):
         raise OutputError(
-            f"{path}: another process has kept it locked for {_PATIENCE_S / 60:.0f} minutes; end that one"
+            f"{path}: another process has kept it locked for {_PATIENCE_S / 60:.0f} minutes; stop that process"
         )
     try:
         yield

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 def progress(description: str, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     """Yield a function that takes the current position, 0..``total``; ``unit`` "B" is shown as kB, MB.
 
-    Without tqdm there is no bar: reading data needs no extra.
+    tqdm is optional, since reading data needs no extra: without it, nothing is shown.
     """
 
     def ignore(position: int) -> None:

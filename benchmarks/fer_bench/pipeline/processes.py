@@ -82,7 +82,7 @@ class CandidateProcess(Child):
         """
         height, width = frames[0].shape
         head = {"name": scene, "width": width, "height": height, "frames": len(frames), "fps": fps}
-        # There is no answer to the head, so it is sent with the first frame, within the same time limit.
+        # The head is not answered, so it is sent with the first frame, within the same time limit.
         before = json.dumps(head).encode() + b"\n"
         answers = []
         for frame in frames:

@@ -160,7 +160,7 @@ def _change_goals(scores: Mapping[str, Score]) -> Iterator[Goal]:
     if theirs is not None and ours.by_answer.judged_s and theirs.by_answer.judged_s:
         false, their_false = (_per_minute(found.false, found.judged_s) for found in (ours.by_answer, theirs.by_answer))
         here = f"{their_false / false:.1f}" if false else f"0 for {their_false:.1f}"
-        if their_false:  # without any, there is no ratio
+        if their_false:  # without any, the ratio is undefined
             yield f"false changes of {_REFERENCE} over ours", "≥ 10", here, their_false >= 10 * false
     if ours.by_answer.shown:
         told = len(ours.by_answer.delays_s) / ours.by_answer.shown

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from fer_bench.results import DatasetInfo, ShareResult
 from fer_convert.analysis.experiment import Experiment
 from fer_convert.export.tflite import export
@@ -33,8 +35,7 @@ class StudyPlan:
         return len(self.rules) * len(self.per_class) * self.seeds
 
 
-@dataclass(frozen=True, slots=True)
-class StudyPoint:
+class StudyPoint(msgspec.Struct, frozen=True):
     """One export.
 
     Attributes:
@@ -54,8 +55,7 @@ class StudyPoint:
     agreement: float
 
 
-@dataclass(frozen=True, slots=True)
-class Study:
+class Study(msgspec.Struct, frozen=True):
     """All points in the order of measurement; ``partial`` if the study was stopped before the last one."""
 
     model: str

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from fer_bench.extras import progress
@@ -27,8 +28,7 @@ IDEAL = 12**-0.5
 _TURNS = LatencySettings(rounds=20, runs=50)
 
 
-@dataclass(frozen=True, slots=True)
-class LayerError:
+class LayerError(msgspec.Struct, frozen=True):
     """Errors of a quantized layer, over the probe images.
 
     Attributes:
@@ -54,8 +54,7 @@ class LayerError:
     kept_float: float
 
 
-@dataclass(frozen=True, slots=True)
-class Mixture:
+class Mixture(msgspec.Struct, frozen=True):
     """An export in mixed precision: the layers ``kept`` in float, the others int8.
 
     ``logit_rmse`` is against Keras, over the probe images. ``time_ratio`` is its time over int8's; None if only int8
@@ -71,8 +70,7 @@ class Mixture:
     time_ratio: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LayerReport:
+class LayerReport(msgspec.Struct, frozen=True):
     """``layers`` by descending error of the logits; ``mixtures``: float32, int8, then the requested ones."""
 
     model: str
@@ -144,7 +142,7 @@ def _mixtures(
     if len(wanted) == 1:
         return tuple(found)
     ratios = time_ratios(contents)
-    return tuple(replace(mixture, time_ratio=ratios[mixture.name]) for mixture in found)
+    return tuple(msgspec.structs.replace(mixture, time_ratio=ratios[mixture.name]) for mixture in found)
 
 
 def _layer_errors(quantizer: SelectiveQuantizer, probe: Experiment) -> Iterator[LayerError]:

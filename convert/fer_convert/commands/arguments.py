@@ -145,6 +145,19 @@ def _configure_bundle_make(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace a bundle that is already there")
 
 
+def _configure_bundle_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="model bundle with float32, a folder or zip")
+    parser.add_argument(
+        "--gate",
+        type=Path,
+        required=True,
+        metavar="TOML",
+        help="rules that each variant must keep, compared with float32 on PublicTest (of other data: validation)",
+    )
+    parser.add_argument("--data", type=Path, metavar="PATH", help="as for fer-edge data; for other data the recipe")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the findings as JSON, if all rules are kept")
+
+
 def _configure_bundle(parser: argparse.ArgumentParser) -> None:
     add_subcommands(
         parser,
@@ -153,12 +166,17 @@ def _configure_bundle(parser: argparse.ArgumentParser) -> None:
                 "make a bundle of a .tflite file without converting it",
                 _configure_bundle_make,
                 deferred("fer_convert.commands.bundle:run"),
-            )
+            ),
+            "check": Command(
+                "judge a bundle by the rules of a gate; exit code 1 if it breaks one",
+                _configure_bundle_check,
+                deferred("fer_convert.commands.check:run"),
+            ),
         },
     )
 
 
-BUNDLE = Command("make a model bundle of an existing .tflite file: make", _configure_bundle)
+BUNDLE = Command("make a bundle of a .tflite file, or judge a bundle: make, check", _configure_bundle)
 
 
 def _configure_study(parser: argparse.ArgumentParser) -> None:

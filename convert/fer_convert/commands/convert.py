@@ -13,6 +13,7 @@ from fer_convert.export.onnx_translation import check_packages
 from fer_convert.export.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
 from fer_convert.foreign.open_foreign import ForeignOptions
 from fer_convert.gate_rules import read_gate
+from fer_convert.model_card import CARD
 from fer_convert.source_model import locate_model, open_any_model
 from fer_edge.errors import InputError
 from fer_edge.model.bundle import load_bundle
@@ -20,6 +21,7 @@ from fer_edge.model.manifest import MANIFEST_NAME
 from fer_edge.system.messages import print_text
 from fer_train.backend import load_keras
 from fer_train.data.dataset import load_dataset
+from fer_train.training.tracking import record_card
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ def _convert(arguments: argparse.Namespace) -> None:
     for line in source.notes:
         log.info("%s: %s", source.path.name, line)
     convert_model(source, arguments.out, dataset, options, force=arguments.force)
+    record_card(arguments.model, arguments.out / CARD)
 
 
 def _names(given: Sequence[str] | None, every: Iterable[str]) -> list[str]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 from pathlib import Path
 
-from msgspec import structs
+import msgspec
 
 from fer_bench import output
 from fer_bench.tables import percent, text_table
@@ -35,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def to_json(report: LayerReport) -> str:
     """Return the report as JSON text; shares are 0..1."""
-    return json.dumps({"format": FORMAT, **dataclasses.asdict(report)}, indent=2, default=structs.asdict) + "\n"
+    return json.dumps({"format": FORMAT, **msgspec.to_builtins(report)}, indent=2) + "\n"
 
 
 def to_text(report: LayerReport) -> str:

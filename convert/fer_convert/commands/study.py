@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import json
 from pathlib import Path
 
-from msgspec import structs
+import msgspec
 
 from fer_bench import output
 from fer_bench.extras import progress
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def to_json(study: Study) -> str:
     """Return the study as JSON text; shares are 0..1."""
-    return json.dumps({"format": FORMAT, **dataclasses.asdict(study)}, indent=2, default=structs.asdict) + "\n"
+    return json.dumps({"format": FORMAT, **msgspec.to_builtins(study)}, indent=2) + "\n"
 
 
 def to_text(study: Study) -> str:

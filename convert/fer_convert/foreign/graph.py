@@ -156,7 +156,7 @@ def _remove_control_edges(definition: Any) -> None:
 def own_scaling(graph: FrozenGraph) -> tuple[float, float] | None:
     """Return the range of pixels 0..255 after the scaling at the start of a graph.
 
-    None if there is no scaling, or if the result is too large for a network, so the scaling expects another range.
+    None if the graph has no scaling, or if the result is too large for a network, so the scaling expects another range.
     """
     values, scaled = _follow(graph, np.array([[0.0], [255.0]]))
     if not scaled or np.abs(values).max() > _MAX_SCALED:

@@ -1,4 +1,4 @@
-"""ONNX files, and what PyTorch's ``torch.export.save`` writes, as TensorFlow graphs: translated by onnx2tf.
+"""Translate ONNX files, and those of PyTorch's ``torch.export.save``, to TensorFlow graphs by onnx2tf.
 
 onnx2tf runs in a separate process: it prints much, ends the process on errors, and imports a second Keras.
 """
@@ -26,7 +26,7 @@ ONNX, EXPORTED = ".onnx", ".pt2"
 _EXTRA = "import"
 _PACKAGES = ("onnx", "onnxruntime", "onnx2tf", "tf_keras", "onnx_graphsurgeon", "sng4onnx")
 _OPSET = 18
-"""What PyTorch's exporter writes without converting versions; onnx2tf 1.28 knows it."""
+"""The version that PyTorch's exporter writes without a conversion; onnx2tf 1.28 supports it."""
 _MAX_TRANSLATION_S = 900
 _STANDARD = ("", "ai.onnx")
 _LOOPS = {"Loop", "Scan", "If", "LSTM", "GRU", "RNN"}
@@ -43,7 +43,7 @@ def check_packages(suffix: str) -> None:
 
 
 def load_onnx(path: Path, size: tuple[int, int] | None) -> Loaded:
-    """Load the ONNX file at ``path``; its answers are those of ONNX Runtime.
+    """Load the ONNX file at ``path``; the reference for its outputs is ONNX Runtime.
 
     Raises:
         InputError: If it takes any size and ``size``, (height, width), is None.
@@ -66,14 +66,14 @@ def load_onnx(path: Path, size: tuple[int, int] | None) -> Loaded:
 
 
 def load_exported(path: Path, size: tuple[int, int] | None) -> Loaded:
-    """Load the ExportedProgram at ``path``; its answers are those of PyTorch. Raises as ``load_onnx`` does."""
+    """Load the ExportedProgram at ``path``; the reference for its outputs is PyTorch. Raises as ``load_onnx`` does."""
     import torch
 
     with hidden_stderr(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             program = torch.export.load(path)
-        except Exception as error:  # it raises whatever it meets in the file
+        except Exception as error:  # exceptions of any type, depending on the file
             raise ModelError(
                 f"{path}: PyTorch {torch.__version__} cannot load it (damaged, truncated, or of a newer version?): "
                 f"{first_line(error)}"
@@ -113,7 +113,7 @@ def _run_onnx(path: Path, proto: Any) -> Any:
 
 
 def _translated(path: Path, proto: Any, size: tuple[int, int] | None) -> Loaded:
-    """Return ``proto`` as a SavedModel that is loaded. Changes ``proto``'s copy: any number of images, one size."""
+    """Return ``proto`` as a loaded SavedModel, for any number of images of one size."""
     import onnx
 
     _check_operators(path, proto)
@@ -148,7 +148,7 @@ def _run_onnx2tf(path: Path, flags: list[str]) -> None:
 
 
 def _reason(printed: str) -> str:
-    """Return the line of onnx2tf's output that says what went wrong."""
+    """Return the line of onnx2tf's output that contains the error."""
     lines = [re.sub(r"\x1b\[[\d;]*m", "", line).strip() for line in printed.splitlines()]
     wrong = [
         line.removeprefix("ERROR:").strip() for line in lines if re.match(r"(ERROR: |\w*(Error|Exception)\b: )", line)
@@ -175,11 +175,11 @@ def _check_operators(path: Path, proto: Any) -> None:
             "cannot be made of 8-bit integers"
         )
     if kinds & _QUANTIZED or any(kind.startswith("QLinear") for kind in kinds):
-        raise ModelError(f"{path}: is quantized already: give the model as it was before; convert makes int8 itself")
+        raise ModelError(f"{path}: is quantized already: give the float model, which convert quantizes")
 
 
 def _check_input(path: Path, proto: Any) -> Any:
-    """Return the one input that is not a weight."""
+    """Return the only input that is not a weight."""
     given = only(path, "inputs", _inputs(proto))
     result = only(path, "outputs", list(proto.graph.output))
     if given.type.tensor_type.elem_type != 1:
@@ -204,7 +204,7 @@ def _dims(value: Any) -> tuple[int | None, ...]:
 
 
 def _nchw(proto: Any) -> bool:
-    """Whether its images have their channels first, as PyTorch's have."""
+    """Return whether its images have channels first, as in PyTorch."""
     return _channels_first(_dims(_inputs(proto)[0]))
 
 
@@ -223,15 +223,15 @@ def _fix_size(path: Path, proto: Any, given: Any, size: tuple[int, int] | None) 
     for number, side in enumerate(sides):
         if not side.dim_value:
             if size is None:
-                raise InputError(f"{path}: takes images of any size: say which it is to have, with --input-size 96")
+                raise InputError(f"{path}: takes images of any size: choose one, such as --input-size 96")
             side.dim_value = size[number]
 
 
 def _free_batch(proto: Any, given: Any) -> None:
-    """Let a model for one image take any number, as int8's calibration and the checks do.
+    """Change a model for one image to one for any number, which int8's calibration and the checks need.
 
-    Exporters write the 1 into the shapes that they reshape to, which stand for any number here. Whether that was right
-    is seen when the result is compared with the model.
+    Exporters write the 1 into the target shapes of reshapes, where it is replaced by any number. The later comparison
+    with the original model shows whether that is right.
     """
     from onnx import numpy_helper, shape_inference
 

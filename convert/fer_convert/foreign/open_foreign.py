@@ -26,7 +26,7 @@ _ROUNDING = {"float32": 1e-3, "float64": 1e-3, "float16": 2e-2, "bfloat16": 0.1}
 
 @dataclass(frozen=True, slots=True)
 class ForeignOptions:
-    """What the user says about a foreign model; None for what is detected or assumed.
+    """The user's information about a foreign model; None for values to detect or assume.
 
     ``size`` is (height, width) in pixels.
     """

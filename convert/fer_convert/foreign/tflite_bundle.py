@@ -38,10 +38,10 @@ log = logging.getLogger(__name__)
 
 _MIN_SIDE, _MAX_SIDE = 8, 512
 _MAX_BYTES = 512 << 20
-"""Larger than any model for a Raspberry Pi. The file is read whole."""
+"""Larger than any model for a Raspberry Pi. The whole file is read."""
 _USUAL_RANGES = ((0.0, 255.0), (0.0, 1.0), (-1.0, 1.0))
 _NEAR = 0.02
-"""As a share of a usual range: a calibration without a black and a white image comes this near."""
+"""As a share of a usual range: a calibration without a black and a white image differs by less."""
 _SUMMARIES = {
     "int8": "8-bit integers, wrapped as it was",
     "int16x8": "16-bit activations and 8-bit weights, wrapped as it was",
@@ -52,7 +52,7 @@ _SUMMARIES = {
 
 @dataclass(frozen=True, slots=True)
 class WrapOptions:
-    """What the file does not say: ``labels`` in the order of its outputs, and how pixels were scaled for it."""
+    """Information that the file lacks: ``labels`` in the order of its outputs, and the scaling of its pixels."""
 
     labels: tuple[str, ...]
     input_range: InputRange | None = None
@@ -67,7 +67,7 @@ def wrap_tflite(path: Path, out: Path, options: WrapOptions, dataset: Dataset | 
     With ``dataset``, the accuracy on its validation split is measured and the temperature fitted.
 
     Raises:
-        InputError: If something must be said by the user, or what was said does not suit the file.
+        InputError: If the user must give an option, or an option does not match the file.
         ModelError: If the file cannot be used; nothing is written.
     """
     content, variant, softmax = _read(path)
@@ -227,7 +227,7 @@ def _representable(given: TensorDetails) -> tuple[float, float] | None:
 
 
 def _check_answers(path: Path, folder: Path, variant: str, size: tuple[int, int]) -> None:
-    """Refuse a file whose numbers cannot be logits, by its answers to noise of several brightnesses."""
+    """Refuse a file whose outputs cannot be logits, by its outputs for noise of several brightnesses."""
     random = np.random.default_rng(0)
     pixels = random.normal(np.linspace(40, 215, 8).reshape(-1, 1, 1), 40, (8, *size)).clip(0, 255).astype(np.uint8)
     with load_bundle(folder) as bundle, EmotionClassifier(bundle, variant) as classifier:
@@ -243,7 +243,7 @@ def _check_answers(path: Path, folder: Path, variant: str, size: tuple[int, int]
 
 
 def _measure(folder: Path, variant: str, manifest: dict[str, Any], dataset: Dataset) -> None:
-    """Put accuracy and temperature into ``manifest``."""
+    """Add accuracy and temperature to ``manifest``."""
     labels = manifest["labels"]
     if set(labels) != set(dataset.labels):
         raise InputError(f"--labels {','.join(labels)}: the data set's are {', '.join(dataset.labels)}")

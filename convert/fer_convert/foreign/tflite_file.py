@@ -1,4 +1,4 @@
-"""What a ``.tflite`` file says of its arithmetic and its end, and how its softmax is left out. Needs no TensorFlow."""
+"""Read the arithmetic and the end of a ``.tflite`` file, and remove its softmax. Does not need TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _WEIGHTED = {3, 4, 9}
 
 
 def arithmetic(data: bytes) -> str:
-    """Return the name of the variant that the file at hand is: int8, int16x8, dynamic or float32.
+    """Return the variant's name of this file: int8, int16x8, dynamic or float32.
 
     The first layer with weights decides. Raises ValueError or struct.error for a damaged file.
     """
@@ -41,7 +41,7 @@ def without_softmax(data: bytes) -> tuple[bytes, str | None]:
     """Return the file with the softmax's input as its output, and the softmax's name; unchanged if there is none.
 
     The operator stays in the file, and its result is not used. Raises ModelError for a file that ends in an operator
-    behind which nothing is a logit, ValueError or struct.error for a damaged one.
+    whose outputs cannot be logits, ValueError or struct.error for a damaged one.
     """
     model = _model(data)
     codes, graph = _codes(model), model.tables(2)[0]
@@ -49,7 +49,7 @@ def without_softmax(data: bytes) -> tuple[bytes, str | None]:
     made_by = {index: operator for operator in graph.tables(3) for index in operator.integers(2)}
     tensor = output
     while tensor in made_by and codes[made_by[tensor].integer(0, "I")] in _PASSING:
-        tensor = made_by.pop(tensor).integers(1)[0]  # pop: a damaged graph may go round in a circle
+        tensor = made_by.pop(tensor).integers(1)[0]  # pop: a damaged graph may contain a cycle
     if tensor not in made_by:
         return data, None
     last = made_by[tensor]
@@ -83,7 +83,7 @@ def _codes(model: Table) -> list[int]:
 
 
 def _first_element(data: bytes, table: Table, field: int) -> int:
-    """Return the position of the first element of a vector that is there."""
+    """Return the position of the first element of a vector that exists."""
     position = table.position(field)
     if position is None:
         raise ValueError("a list is left out")

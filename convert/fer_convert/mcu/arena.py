@@ -1,7 +1,7 @@
 """The size of TFLM's tensor arena on a 32-bit processor.
 
-The activations are placed as TFLM's greedy planner places them (memory_planner/greedy_memory_planner.cc). What the
-interpreter keeps besides is calculated from the sizes of its structs; a test compares the sum with what TFLM reports.
+The activations are placed as TFLM's greedy planner places them (memory_planner/greedy_memory_planner.cc). The
+interpreter's other memory is calculated from the sizes of its structs; a test compares the sum with TFLM's own number.
 """
 
 from __future__ import annotations

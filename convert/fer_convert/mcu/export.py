@@ -30,7 +30,7 @@ _PER_LINE = 20
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What a model takes on a microcontroller, in bytes: ``model`` and ``code`` of flash, ``arena`` of RAM."""
+    """Memory that a model needs on a microcontroller, in bytes: ``model`` and ``code`` in flash, ``arena`` in RAM."""
 
     model: int
     code: int
@@ -44,13 +44,13 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that a part has for the model, in bytes; None: not limited."""
+    """The microcontroller's memory for the model, in bytes; None: not limited."""
 
     max_flash: int | None = None
     max_arena: int | None = None
 
     def check(self, name: str, needs: Needs) -> None:
-        """Raise ModelError if ``needs`` exceed a limit; the message says which limits would do."""
+        """Raise ModelError if ``needs`` exceed a limit; the message names sufficient limits."""
         over = [
             f"{needed:,} bytes of {what}, and {flag} is {limit:,}"
             for what, flag, needed, limit in (
@@ -68,7 +68,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written: the folder, and what the model takes."""
+    """The result: the folder, and the model's needs."""
 
     folder: Path
     needs: Needs
@@ -76,7 +76,7 @@ class Exported:
 
 
 def needs_of(graph: Graph, model_bytes: int) -> Needs:
-    """Return what a model of ``model_bytes`` takes."""
+    """Return the needs of a model of ``model_bytes``."""
     operators = len({operator.name for operator in graph.operators})
     return Needs(model_bytes, _CODE_BYTES + _OPERATOR_BYTES * operators, arena_bytes(graph))
 

@@ -39,7 +39,7 @@ def data_faces(data: Path, count: int, size: CropSpec) -> UInt8Array:
     """Return the first ``count`` PublicTest images of ``data``, uint8 [count, height, width].
 
     Raises:
-        InputError: If the data cannot be read, has no such images, or images of another size.
+        InputError: If the data cannot be read, lack such images, or have images of another size.
     """
     images = load_dataset(data).splits["PublicTest"].images[:count]
     if images.shape[1:] != (size.height, size.width):

@@ -168,7 +168,7 @@ def add_file(
 def program() -> NoReturn:
     """Run ``main`` as the process and exit with its code."""
     # NumPy's BLAS would start a thread per core when it is imported, which is a third of a start's processor time.
-    # Nothing here multiplies large matrices with NumPy; Keras' backends and LiteRT have threads of their own.
+    # Nothing here multiplies large matrices with NumPy; Keras' backends and LiteRT have their own threads.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # A crash of native code prints the stacks of all threads. Its own descriptor: stderr may be hidden at that moment.
     with contextlib.suppress(OSError, RuntimeError, ValueError):
@@ -240,7 +240,7 @@ def _raise_signals(received: list[int]) -> Iterator[None]:
     show = sys.excepthook
 
     def show_others(kind: type[BaseException], value: BaseException, traceback: TracebackType | None) -> None:
-        # An extension module that is interrupted while it loads NumPy prints the exception, and goes on with another.
+        # An extension module that is interrupted while it loads NumPy prints the exception, and raises another one.
         if not issubclass(kind, KeyboardInterrupt | _Terminated):
             show(kind, value, traceback)
 

@@ -165,6 +165,51 @@ def _configure_status(parser: argparse.ArgumentParser) -> None:
     """The command has no arguments."""
 
 
+def _configure_update(parser: argparse.ArgumentParser) -> None:
+    summaries = {
+        "check": "ask the repository for a new version",
+        "apply": "download a new version, verify and check it, and use it",
+        "rollback": "return to the previous version, and refuse the one in use",
+        "status": "show the version in use, and how far a new one has come",
+        "trust": "copy the repository's root of trust, 1.root.json, to this device",
+    }
+    configure = {"apply": _configure_apply, "status": _configure_update_status, "trust": _configure_trust}
+    add_subcommands(
+        parser,
+        {
+            name: Command(
+                summary, configure.get(name, _add_update_settings), deferred(f"fer_edge.commands.update:{name}")
+            )
+            for name, summary in summaries.items()
+        },
+    )
+
+
+def _configure_apply(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--now",
+        action="store_true",
+        help="use it at once: do not compare it first, nor wait while another version is on probation",
+    )
+    _add_update_settings(parser)
+
+
+def _configure_update_status(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+    _add_update_settings(parser)
+
+
+def _configure_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, metavar="ROOT.json", help="metadata/1.root.json of the repository")
+    _add_update_settings(parser)
+
+
+def _add_update_settings(parser: argparse.ArgumentParser) -> None:
+    add_file(
+        parser, "--settings", help="settings with the table [update] (default: /etc/fer-edge/config.toml, if it exists)"
+    )
+
+
 def _add_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="print what would be written and run, and exit")
     parser.add_argument(
@@ -202,6 +247,7 @@ DOCTOR = Command(
     deferred("fer_edge.commands.doctor:run"),
 )
 SERVICE = Command("run as a systemd service: install, remove, status", _configure_service)
+UPDATE = Command("update the model from a signed repository: check, apply, rollback, status, trust", _configure_update)
 
 COMMANDS = {
     "run": RUN,
@@ -211,5 +257,6 @@ COMMANDS = {
     "completion": COMPLETION,
     "doctor": DOCTOR,
     "service": SERVICE,
+    "update": UPDATE,
 }
 """By name, as in the entry points: ``cli`` takes them from here, since reading entry points costs 4 MiB of memory."""

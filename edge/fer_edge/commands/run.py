@@ -29,11 +29,13 @@ from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from fer_edge.settings.schema import settings_schema
 from fer_edge.settings.source import split_name
 from fer_edge.settings.toml_files import dump_toml
+from fer_edge.settings.update import UpdateSettings
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import KNOWN_SOURCES, named_sources
 from fer_edge.sources.demo import DEMO_URIS
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.system.driver_threads import DriverThread
+from fer_edge.system.extras import require_extra
 from fer_edge.system.files import file_identity
 from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
@@ -53,6 +55,8 @@ def run(arguments: argparse.Namespace) -> int:
             own.update({"uri": redacted(own["uri"])} if "uri" in own else {})
         if settings.webhook.url is not None:
             table["webhook"]["url"] = redacted(settings.webhook.url)
+        if settings.update.url is not None:
+            table["update"]["url"] = redacted(settings.update.url)
         sys.stdout.write(dump_toml(table).lstrip("\n"))
         return 0
     _check(settings, arguments)
@@ -77,8 +81,8 @@ _MAX_CLOSE_S = 1.0
 class Reload:
     """Reloads the settings on SIGHUP; if they are invalid, prints why and keeps the current ones.
 
-    The settings are checked in a thread, because trying a model can take half a minute in which the main thread must
-    go on. Called by the main thread only.
+    The settings are checked in a thread, because trying a model can take half a minute, during which the main
+    thread must continue. Called by the main thread only.
     """
 
     def __init__(self, arguments: argparse.Namespace, stop: StopRequest, notifier: Notifier) -> None:
@@ -166,6 +170,8 @@ def _accepted(arguments: argparse.Namespace, stop: threading.Event) -> RuntimeSe
 def _load(arguments: argparse.Namespace) -> RuntimeSettings:
     """Return the settings, in which sources and ``--max-fps`` of the command line replace those of the file."""
     settings = load_settings(arguments.config, _overrides(arguments))
+    if arguments.bundle is not None:  # this one, and not an update of it
+        settings = structs.replace(settings, update=UpdateSettings())
     cameras = settings.cameras
     if arguments.sources:
         named = {name for name, _ in map(split_name, settings.source.uris)}
@@ -193,6 +199,8 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def _check(settings: RuntimeSettings, arguments: argparse.Namespace) -> None:
+    if settings.update.url is not None:
+        require_extra("update")
     sources = named_sources(settings)
     if not sources:
         raise ConfigError(f"no source: give one ({KNOWN_SOURCES}), or set [source] uris in the config")

@@ -37,19 +37,19 @@ _TICK_S = 0.2
 _MAX_STOPPING_S = 2.2
 """Seconds that a worker has to end after SIGTERM: a source waits 2 s for its reader thread. Then it is abandoned."""
 _REPORTS_PER_SOURCE = 2
-"""Reports that may wait for the main thread: each holds a frame, and what waits gets old."""
+"""Maximum number of reports that wait for the main thread: each holds a frame, and gets old while it waits."""
 
 
 class DriverHungError(SourceLostError):
-    """A driver does not return from a call, which cannot be repaired from within: systemd starts the program again."""
+    """A driver call does not return. This process cannot recover from that: systemd restarts the program."""
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a source may be silent, in seconds.
+    """Limits of a source's silence, in seconds.
 
     ``driver_s`` after it was lost, until its driver has returned; ``opening_s`` if it is still being opened.
-    ``watchdog_s`` at any time: beyond it the watchdog is no longer fed, and systemd ends the program.
+    ``watchdog_s`` at any time: beyond it the watchdog is no longer notified, and systemd ends the program.
     """
 
     driver_s: float = math.inf
@@ -59,11 +59,11 @@ class Patience:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How sources are run: within which limits, and what happens when one is lost.
+    """How sources are run: their limits, and the reaction to a lost one.
 
     Attributes:
-        print_losses: Also tell of a source that is lost permanently, since the others continue.
-        tell: Called with why a source is lost; None to tell nobody.
+        print_losses: Also report a source that is lost permanently, since the others continue.
+        tell: Called with the reason of a lost source; None for no reports.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -81,7 +81,7 @@ class Plan:
 
 @dataclass(slots=True)
 class _Source:
-    """What the main thread knows of a source."""
+    """The main thread's state of a source."""
 
     reported_at: float
     patience_s: float = math.inf

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from msgspec import structs
 
-from fer_edge.model.bundle import ModelBundle, load_bundle
-from fer_edge.model.trial import try_variant
+from fer_edge.daemon.current_model import open_bundle
+from fer_edge.model.bundle import ModelBundle
 from fer_edge.pipeline import Pipeline, SourceRun
-from fer_edge.protocols import FrameSource
+from fer_edge.protocols import Classifier, FrameSource
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sources import NamedSource
 from fer_edge.status import StatusBoard
@@ -27,27 +26,27 @@ def open_model(settings: RuntimeSettings, stop: threading.Event | None = None) -
     ``stop`` ends the trial early, since the program then ends.
 
     Raises:
-        InputError: If there is no bundle.
+        InputError: If the bundle does not exist.
         ModelError: If the bundle or its variant is refused.
     """
     if not settings.emotion.enabled:
         yield None
         return
-    with load_bundle(Path(settings.model.bundle) if settings.model.bundle else None) as bundle:
-        try_variant(bundle.variant(settings.model.variant), settings.model.interpreter, stop)
+    with open_bundle(settings, stop) as bundle:
         yield bundle
 
 
 class Pipelines:
     """Loads a pipeline for each source, since each runs in its own thread. Safe to call from any thread.
 
-    ``bundle`` is None if faces are not classified.
+    ``bundle`` is None if faces are not classified. ``watch``, if it is set, replaces each classifier that is loaded.
     """
 
     def __init__(
         self, settings: RuntimeSettings, sources: Sequence[NamedSource], bundle: ModelBundle | None, board: StatusBoard
     ) -> None:
         self._bundle, self._board = bundle, board
+        self.watch: Callable[[Classifier], Classifier] | None = None
         self._settings = {source.name: structs.replace(settings, source=source.settings) for source in sources}
         self._made: dict[str, tuple[Pipeline, Telemetry]] = {}
 
@@ -59,7 +58,10 @@ class Pipelines:
         """
         if name not in self._made:
             telemetry = Telemetry()
-            self._made[name] = Pipeline.from_bundle(self._bundle, self._settings[name]), telemetry
+            pipeline = Pipeline.from_bundle(self._bundle, self._settings[name])
+            if self.watch is not None and pipeline.classifier is not None:
+                pipeline.classifier = self.watch(pipeline.classifier)
+            self._made[name] = pipeline, telemetry
             self._board.watch_runtime(name, telemetry.snapshot)
         return self._made[name]
 

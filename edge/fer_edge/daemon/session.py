@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from fer_edge.chip.budget import ChipMonitor
+from fer_edge.daemon.current_model import recover
 from fer_edge.daemon.loop import DriverHungError, MainLoop, Patience, Plan
 from fer_edge.daemon.outputs import Outputs, open_outputs
 from fer_edge.daemon.pipelines import Pipelines, open_model
@@ -30,8 +31,11 @@ from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
 from fer_edge.types import RuntimeStatus
 
+if TYPE_CHECKING:
+    from fer_edge.daemon.updates import Updates
+
 _MIN_DRIVER_S = 11.0
-"""A driver call may block for ``timeout_s`` seconds, and at least for this: OpenCV waits 10 s for a V4L2 camera."""
+"""A driver call may block for ``timeout_s`` seconds, but never less than this: OpenCV waits 10 s for a V4L2 camera."""
 _WATCHDOG_MARGIN_S = 30.0
 """Seconds that the watchdog waits longer than all known waits together."""
 
@@ -68,6 +72,7 @@ class Session:
         self._lost: list[Exception] = []
         self._recorders: list[FrameRecorder] = []
         self._last_status_line = ""
+        self._updates: Updates | None = None
 
     def run(self) -> Outcome:
         """Run the session; failures after the first source was started are in the outcome.
@@ -81,6 +86,8 @@ class Session:
             openings = open_sources(self._sources, realtime=settings.source.realtime, stop=self._stop.asked)
             for opening in openings:
                 stack.callback(opening.close)
+            if settings.update.url is not None:
+                recover(settings)
             bundle = stack.enter_context(open_model(settings, self._stop.asked))
             if self._stop.asked.is_set():
                 return Outcome(None, False, [])
@@ -88,6 +95,8 @@ class Session:
             self._open_window(stack, labels)
             self._board = StatusBoard(settings.output.privacy, recording=settings.records_pictures)
             pipelines = Pipelines(settings, self._sources, bundle, self._board)
+            if bundle is not None and settings.update.url is not None:
+                self._updates = stack.enter_context(self._open_updates(pipelines, bundle))
             openings, fps = self._await_sources(openings, pipelines)
             if not openings:
                 return self._none_left()
@@ -141,6 +150,16 @@ class Session:
         """Return how many of ``fps`` frames per second of the first source are processed."""
         return min(fps, self._sources[0].settings.max_fps or fps)
 
+    def _open_updates(self, pipelines: Pipelines, bundle: ModelBundle) -> Updates:
+        from fer_edge.daemon.updates import Updates
+        from fer_edge.update.probation import Watch
+
+        watch = Watch()
+        pipelines.watch = watch.add
+        return Updates(
+            self._settings, bundle, watch, lambda: pipelines.statuses().values(), self._board, self._stop.reload
+        )
+
     def _open_page(self, stack: ExitStack) -> None:
         """Start the status page if it is enabled."""
         settings, aggregate = self._settings, self._settings.output.privacy == "aggregate"
@@ -186,6 +205,8 @@ class Session:
             if live:  # a file is always searched with the whole budget, so that its trace is the same on any machine
                 pipelines.scale_budget(care.poll(time.monotonic()).budget_share)
             self._report_status()
+            if self._updates is not None:
+                self._updates.poll(time.monotonic())
             self._on_tick()
 
         self._board.set_ready()
@@ -226,7 +247,7 @@ class Session:
         return Outcome(failure, self._reported(failure), list(statuses.values()))
 
     def _reported(self, failure: Exception | None) -> TypeGuard[InputError | SourceLostError]:
-        """Return whether it was printed when it happened: one of several sources was lost, and the others went on."""
+        """Return whether it was printed when it happened: one of several sources was lost, and the others continued."""
         lost = isinstance(failure, InputError | SourceLostError) and not isinstance(failure, DriverHungError)
         return self._several and lost
 

@@ -40,8 +40,12 @@ class StopRequest:
         self._wakeup: int | None = None
         self._wakeup_before = -1
 
+    def reload(self) -> None:
+        """Ask for a reload, as SIGHUP does."""
+        self.reload_asked = True
+
     def restart(self) -> bool:
-        """Clear the request, so that another session can start; return False if a signal came meanwhile."""
+        """Clear the request, so that another session can start; return False if a signal came in between."""
         self.asked.clear()
         if self.terminated:  # checked afterwards: a signal may arrive between the two
             self.asked.set()

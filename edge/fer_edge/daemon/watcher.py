@@ -33,7 +33,7 @@ class Watcher(Closing):
     """Watches sources in the background, each with its own pipeline, until all have ended or ``close`` is called.
 
     Events are passed to ``on_event``, in a thread of the watcher, or else are iterated over, by ``for`` or by ``async
-    for``. An event that nobody takes waits; of more than 10,000 the oldest are dropped, and counted in ``dropped``.
+    for``. Up to 10,000 events wait to be taken; beyond that the oldest are dropped, and counted in ``dropped``.
 
     Args:
         sources: As on the command line: ``"0"``, ``"door=rtsp://…"``; none for those that ``settings`` name.
@@ -42,7 +42,7 @@ class Watcher(Closing):
         on_event: Called with each event. An exception that it raises ends the watcher, and is raised by ``wait``.
 
     Raises:
-        InputError: If a source's file is missing or cannot be used, or if there is no source.
+        InputError: If a source's file is missing or cannot be used, or if no source is given.
         ModelError: If the model is refused.
 
     >>> from fer_edge import Watcher
@@ -104,7 +104,7 @@ class Watcher(Closing):
 
     @property
     def dropped(self) -> int:
-        """Number of events that were dropped because nobody took them."""
+        """Number of events that were dropped because they were not taken in time."""
         return self._events.dropped
 
     @property
@@ -180,7 +180,7 @@ class _EventQueue(ClosingSink):
             self._wake()
 
     def end(self) -> None:
-        """Let those that wait go on without an event."""
+        """Wake up all waiting callers; they return without an event."""
         with self._changed:
             self._ended = True
             self._wake()

@@ -179,7 +179,7 @@ class SourceWorker:
 
     def _report_lost(self, error: InputError | SourceLostError) -> None:
         """Report it; raise ``error`` again if the source will not be opened again."""
-        # A wrong setting stays wrong, but what once worked may work again; a film that broke off began long ago.
+        # A wrong setting stays wrong, but a source that once worked may work again. A film is not read a second time.
         hopeful = isinstance(error, SourceLostError) if self._live is None else self._live
         reopens = self._order.recovery.reconnect and self._opening.reopens
         self._lost = True

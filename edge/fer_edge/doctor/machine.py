@@ -140,7 +140,7 @@ def _check_folder(folder: Path) -> Finding:
 
 def check_clock(context: Context) -> Finding:
     """Check whether the clock is synchronized."""
-    from fer_edge.sinks.event_json import clock_synced
+    from fer_edge.system.clock import clock_synced
 
     synced = clock_synced()
     if synced is None:

@@ -115,7 +115,7 @@ def ask(module: str, request: Mapping[str, Any], deadline_s: float) -> Iterator[
     """Run ``module``, which calls ``serve``, in a subprocess and yield the lines that it answers to ``request``.
 
     Raises:
-        TimeoutError: There was no line within ``deadline_s`` seconds.
+        TimeoutError: No line came within ``deadline_s`` seconds.
         ExitedError: The subprocess exited, and there are no more lines.
     """
     # -P: do not import a numpy.py from the current folder.

@@ -32,6 +32,10 @@ _passed: set[str] = set()
 """Models that passed in this process: the cache folder may not be writable."""
 
 
+class TrialTimeoutError(ModelError):
+    """A model did not return in time: it hangs, or the machine was too busy."""
+
+
 def try_variant(variant: ModelVariant, interpreter: str = AUTO, stop: threading.Event | None = None) -> None:
     """Load ``variant``, whose file was compared with its SHA-256, in another process: see ``try_file``."""
     try_file(variant.path, variant.sha256, interpreter, stop)
@@ -92,7 +96,7 @@ def _run_trial(path: Path, interpreter: str, stop: threading.Event | None) -> bo
                 if stop is None:
                     time.sleep(_POLL_S)
                 if time.monotonic() > until:
-                    raise ModelError(
+                    raise TrialTimeoutError(
                         f"{path}: refused: an inference did not end within {MAX_TRIAL_S:g} s in a separate process;"
                         " convert the model again, or use another bundle"
                     )

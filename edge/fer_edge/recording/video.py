@@ -1,6 +1,6 @@
 """Write the annotated video, in a format that browsers play: H.264 in .mp4, or VP8 in .webm.
 
-PyAV writes both. Without it OpenCV writes .webm, which takes ten times the time: it cannot be told to hurry.
+PyAV writes both. Without it OpenCV writes .webm, ten times as slowly, since its speed cannot be set.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _MAX_OPENING_S = 20.0
 _MIN_INTERVAL_S = 1 / 30
 """Seconds between two pictures; an eye sees no more, and drawing takes time of the pipeline."""
 _SCREEN_SHARE = 0.9
-"""The window is no wider and no higher than this share of the screen."""
+"""Maximum share of the screen's width and height that the window takes."""
 _MAX_CLOSING_S = 1.0
 
 
@@ -42,7 +42,7 @@ class LiveWindow(Closing):
             process ends otherwise.
 
     Raises:
-        InputError: If there is no display, or Python has no tkinter.
+        InputError: If no display is available, or Python lacks tkinter.
     """
 
     wants_colour = True

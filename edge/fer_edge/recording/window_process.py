@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 READY = "ready"
 """First word of the line on standard output once the window is open; the screen's width and height in pixels follow.
-Any other line says why there is no window."""
+Any other line is the reason why the window cannot be opened."""
 LENGTH_BYTES = 4
 """Each picture is its length, big-endian, and a PPM file (P6)."""
 
 
 def main() -> int:
-    """Show pictures until the window is closed or standard input ends. Return 1 if there is no window."""
+    """Show pictures until the window is closed or standard input ends. Return 1 if it cannot be opened."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the run, which then closes standard input
     try:
         import tkinter

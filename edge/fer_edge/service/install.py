@@ -129,6 +129,8 @@ def _check_config(path: Path) -> None:
         require_extra("web")
     if settings.mqtt.host is not None:
         require_extra("mqtt")
+    if settings.update.url is not None:
+        require_extra("update")
     status = path.stat()
     if not status.st_mode & stat.S_IROTH and not (status.st_mode & stat.S_IRGRP and status.st_gid != 0):
         raise InputError(f"{path}: the service's user cannot read it: chgrp {USER} {path}; chmod 640 {path}")

@@ -30,6 +30,7 @@ from fer_edge.settings.service import (
 )
 from fer_edge.settings.source import CameraSettings, SourceSettings, split_name
 from fer_edge.settings.toml_files import read_toml
+from fer_edge.settings.update import UpdateSettings
 from fer_edge.settings.values import Name, Threads
 
 ENVIRONMENT_PREFIX = "FER_EDGE_"
@@ -117,6 +118,7 @@ class RuntimeSettings(Settings, frozen=True):
     webhook: WebhookSettings = WebhookSettings()
     web: WebSettings = WebSettings()
     chip: ChipSettings = ChipSettings()
+    update: UpdateSettings = UpdateSettings()
 
     @property
     def uris(self) -> tuple[str, ...]:

@@ -1,6 +1,5 @@
 """The JSON of an event: ``EventJson`` defines it, and ``schema/event.schema.json`` is generated from it."""
 
-import ctypes
 import json
 from datetime import UTC, datetime
 from operator import methodcaller
@@ -10,10 +9,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from fer_edge.settings.base import with_clean_descriptions
+from fer_edge.system.clock import clock_synced
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts
-
-_TIME_ERROR = 5
-"""Returned by adjtimex(2) while the clock is not synchronized (TIME_ERROR)."""
 
 _to_python = methodcaller("item")
 """Convert NumPy's numbers, which msgspec does not know."""
@@ -163,20 +160,6 @@ def json_bytes(value: object) -> bytes:
 def time_text(at: float) -> str:
     """Return ``at``, seconds since the epoch, as RFC 3339 in UTC with milliseconds."""
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def clock_synced() -> bool | None:
-    """Return whether the kernel considers the wall clock synchronized (by NTP or PTP); None if this is unknown.
-
-    Reads adjtimex(2): systemd-timesyncd, chrony and ntpd set the state there, and the kernel resets it when they stop
-    updating it.
-    """
-    try:
-        # Zeroed, and larger than any struct timex (208 bytes): modes 0 means read only.
-        code = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512)))
-    except (OSError, AttributeError, TypeError):  # not Linux, or another libc
-        return None
-    return None if code < 0 else code != _TIME_ERROR
 
 
 def _to_struct(event: EmotionEvent) -> EventJson:

@@ -95,7 +95,7 @@ def open_source(
         return found
     if found.reopens:
         return found.open()
-    # In a thread, because FFmpeg may never return from a film; Ctrl-C works meanwhile.
+    # In a thread, because FFmpeg may never return from a film; Ctrl-C still works.
     opened = Opening(Path(str(uri)).name, found, _limit_s(settings)).wait(threading.Event())
     assert opened is not None, "nothing stops the wait"
     return opened

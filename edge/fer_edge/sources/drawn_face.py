@@ -155,7 +155,7 @@ def _ring(centre: tuple[float, float], radii: tuple[float, float]) -> Float64Arr
 
 
 def _draw_head(canvas: _Canvas, *, plain: bool) -> None:
-    """Draw all that does not move, or only its outline in white."""
+    """Draw the parts that do not move, or only their outline in white."""
 
     def paint(colour: Colour) -> Colour:
         return (255, 255, 255) if plain else colour

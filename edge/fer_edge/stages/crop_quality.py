@@ -53,7 +53,7 @@ def measure(crop: FaceCrop) -> CropQuality:
 
 
 def find_fault(quality: CropQuality, settings: QualitySettings) -> CropFault | None:
-    """Return the first reason not to classify a crop of this ``quality``; None if there is no reason."""
+    """Return the first reason not to classify a crop of this ``quality``; None if it is good."""
     faults = (
         (CropFault.SMALL, quality.face_px < settings.min_face_px),
         (CropFault.CUT, quality.inside < settings.min_inside),

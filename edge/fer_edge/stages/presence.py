@@ -65,7 +65,7 @@ class _Counter:
         self._new = True
 
     def update(self, faces: int, now: float) -> None:
-        if self._new and self._settings.enter_after_s > 0:  # before the first frame there were no faces
+        if self._new and self._settings.enter_after_s > 0:  # no faces before the first frame
             self._lowest.add(0, now)
         self._new = False
         low, high = -self._lowest.add(-faces, now), self._highest.add(faces, now)

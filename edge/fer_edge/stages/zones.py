@@ -28,7 +28,7 @@ class ZoneFinder:
         """The zone of each track that came into one with the last update."""
 
     def update(self, tracks: Sequence[Track], width: int, height: int) -> dict[int, str | None]:
-        """Return the zone of each confirmed track by its id, None outside all zones; empty if there are no zones.
+        """Return the zone of each confirmed track by its id, None outside all zones; empty without zones.
 
         Raises:
             ConfigError: If two zones overlap in a picture of this size, or one extends beyond it.

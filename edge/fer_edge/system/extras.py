@@ -7,12 +7,13 @@ from typing import Literal
 
 from fer_edge.errors import MissingExtraError
 
-Extra = Literal["mqtt", "web", "video"]
+Extra = Literal["mqtt", "web", "video", "update"]
 
 _PACKAGES = {
     "mqtt": {"paho": "paho-mqtt"},
     "web": {"waitress": "waitress", "prometheus_client": "prometheus-client"},
     "video": {"av": "av"},
+    "update": {"tuf": "tuf"},
 }
 """The packages of each extra that the runtime imports: module name, package name."""
 

@@ -57,7 +57,7 @@ def opencv_path(path: Path | str) -> str:
 
 
 class _DecoderLimit:
-    """The limit of FFmpeg's allocations, which holds for the whole process: that of the largest ``max_pixels``."""
+    """The limit of FFmpeg's allocations in the whole process, for the largest ``max_pixels``."""
 
     max_bytes = 0
 

@@ -12,7 +12,7 @@ from fer_edge.types.geometry import Box
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One image of a source: grey, which is processed, and in colour if somebody records or watches it.
+    """One image of a source: grey, which is processed, and in colour while it is recorded or watched.
 
     Raises InputError if ``gray`` is not a 2-D uint8 array, or ``bgr`` is not a colour image of the same size.
 

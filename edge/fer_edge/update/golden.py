@@ -22,7 +22,7 @@ from fer_edge.errors import FerEdgeError, ModelError, reason_of
 from fer_edge.images.files import decode_gray
 from fer_edge.images.resample import cut_out
 from fer_edge.model.bundle import ModelBundle, load_bundle
-from fer_edge.model.trial import MAX_TRIAL_S, try_variant
+from fer_edge.model.trial import MAX_TRIAL_S, TrialTimeoutError, try_variant
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.system.files import read_regular
 from fer_edge.types import Box, Float32Array, UInt8Array
@@ -68,7 +68,7 @@ def check(folder: Path, variant: str, interpreter: str) -> None:
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=MAX_TRIAL_S, text=True
         )
     except subprocess.TimeoutExpired:
-        raise ModelError(f"{folder}: refused: the self-check did not end within {MAX_TRIAL_S:g} s") from None
+        raise TrialTimeoutError(f"{folder}: refused: the self-check did not end within {MAX_TRIAL_S:g} s") from None
     except OSError as error:
         raise ModelError(f"{folder}: cannot start the self-check: {reason_of(error)}") from None
     if done.returncode == _REFUSED and done.stdout.strip():

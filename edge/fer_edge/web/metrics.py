@@ -105,6 +105,12 @@ def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Met
             "variant": model.variant,
         },
     )
+    if status.update is not None:
+        update = status.update
+        labels = {"phase": update.phase, "candidate": update.candidate or "", "offered": update.offered or ""}
+        yield InfoMetricFamily("fer_edge_update", "Update of the model, with how far it has come.", labels)
+        failing = update.problem is not None
+        yield _gauge("fer_edge_update_failing", "Whether the last check or step of an update failed.", failing)
     yield _gauge("fer_edge_ready", "Whether the model is loaded and every source has been started.", status.ready)
     healthy = health(status, stale_after_s).healthy
     yield _gauge("fer_edge_healthy", "Whether frames are being processed, as in /healthz.", healthy)

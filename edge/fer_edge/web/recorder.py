@@ -17,7 +17,7 @@ class PageRecorder:
 
     @property
     def wants_colour(self) -> bool:
-        """Whether somebody looks at the previews."""
+        """Whether a client views the previews."""
         return self._previews is not None and self._previews.watched
 
     def record(self, result: FrameResult) -> None:

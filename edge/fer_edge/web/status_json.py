@@ -10,7 +10,7 @@ from typing import Any
 
 from fer_edge.settings.redaction import redacted
 from fer_edge.sinks.event_json import time_text
-from fer_edge.status import DaemonStatus, SourceStatus
+from fer_edge.status import DaemonStatus, SourceStatus, UpdateStatus
 from fer_edge.system.version import __version__
 from fer_edge.types import EmotionEvent, RuntimeStatus, StageLatency, ZoneTotals
 from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
@@ -39,6 +39,7 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
         "preview": preview,
         "recording": status.recording,
         "model": status.model,
+        "update": None if status.update is None else _update(status.update),
         "interpreter": next((runtime.interpreter for runtime in runtimes if runtime.interpreter), None),
         "memory_bytes": round(max(memory) * 2**20) if memory else None,
         "chip": replace(status.chip, budget_share=round(status.chip.budget_share, 3)),
@@ -68,6 +69,11 @@ def history_object(intervals: Sequence[Interval], interval_s: float, labels: Seq
             for interval in intervals
         ],
     }
+
+
+def _update(update: UpdateStatus) -> UpdateStatus:
+    agreement = None if update.agreement is None else round(update.agreement, 4)
+    return replace(update, agreement=agreement, problem=redacted(update.problem) if update.problem else None)
 
 
 def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) -> dict[str, Any]:

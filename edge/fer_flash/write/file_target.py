@@ -46,7 +46,9 @@ def is_blank(path: Path) -> bool:
     with path.open("rb") as stream:
         try:
             os.lseek(stream.fileno(), 0, os.SEEK_DATA)
-        except OSError:  # ENXIO: there is no data; EINVAL cannot be, since Linux emulates it on every file system
+        except (
+            OSError
+        ):  # ENXIO: no more data. EINVAL does not occur, since Linux emulates SEEK_DATA on every file system
             return True
     return False
 
@@ -75,7 +77,7 @@ def _loop_devices(path: Path) -> Iterator[str]:
         device = f"/dev/{folder.name}"
         with suppress(OSError):  # not attached
             name = (folder / "loop" / "backing_file").read_text(errors="surrogateescape").removesuffix("\n")
-            # The name may be of another mount namespace, as that of a container. The numbers are the same in each, but
+            # The name may be from another mount namespace, such as a container's. The numbers are the same in each, but
             # reading them needs root, and overlayfs has others.
             if _is_same(path, name) or _backing(device) == wanted:
                 yield device

@@ -53,6 +53,7 @@ def refusal(*arguments: object, cwd: Path) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
 def test_bench_measures_everything_in_one_run(tiny_bundle: Path, mini: Path, tmp_path: Path):
     done = fer_edge(
         "bench", "--bundle", tiny_bundle, "--data", mini, "--rounds", 2, "--runs", 10, "--engines", "litert",
@@ -88,6 +89,7 @@ def test_bench_measures_everything_in_one_run(tiny_bundle: Path, mini: Path, tmp
         assert accuracy["correct"] == int((runner.logits(split.images).argmax(axis=1) == split.labels).sum())
 
 
+@pytest.mark.slow
 def test_private_test_comes_with_final_only(tiny_bundle: Path, mini: Path, tmp_path: Path):
     done = fer_edge(
         "bench", "accuracy", "--final", "--bundle", tiny_bundle, "--data", mini, "--json", "-", cwd=tmp_path
@@ -163,6 +165,7 @@ def test_bench_latency_needs_neither_data_nor_the_training_package(tiny_bundle: 
     assert "top-1" not in done.stdout
 
 
+@pytest.mark.slow
 def test_bench_latency_goes_on_without_an_engine_that_is_absent(tiny_bundle: Path, tmp_path: Path):
     # The defaults, in a folder without .venv-legacy; this bundle has no file for ONNX Runtime.
     done = fer_edge(
@@ -186,6 +189,7 @@ def test_bench_latency_goes_on_without_an_engine_that_is_absent(tiny_bundle: Pat
     assert (code, "make legacy-env" in line) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_python_that_is_of_no_use_for_tflite_runtime(tiny_bundle: Path, tmp_path: Path):
     bench = ("bench", "latency", "--bundle", tiny_bundle, "--engines", "tflite-runtime", "--tflite-runtime")
     code, line = refusal(*bench, "no/such/python", cwd=tmp_path)
@@ -201,6 +205,7 @@ def test_a_python_that_is_of_no_use_for_tflite_runtime(tiny_bundle: Path, tmp_pa
     assert (code, "did not answer within 1 s" in line) == (4, True)
 
 
+@pytest.mark.slow
 def test_evaluate_tells_everything_and_draws_it(tiny_bundle: Path, mini: Path, tmp_path: Path):
     arguments = ("evaluate", tiny_bundle, "--variant", "float32", "--data", mini)
     done = fer_edge(*arguments, "--out", "deep/er", "--json", cwd=tmp_path)
@@ -229,6 +234,7 @@ def test_missing_and_unwritable_paths(tiny_bundle: Path, mini: Path, tmp_path: P
     assert refusal("evaluate", tiny_bundle, "--data", mini, "--out", mini / "folder", cwd=tmp_path)[0] == 6
 
 
+@pytest.mark.slow
 def test_damaged_and_foreign_models(tiny_bundle: Path, mini: Path, tmp_path: Path):
     damaged = Path(shutil.copytree(tiny_bundle, tmp_path / "damaged"))
     content = bytearray((damaged / "int8.tflite").read_bytes())

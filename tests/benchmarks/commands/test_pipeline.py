@@ -60,6 +60,7 @@ def without_data(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return done.stdout, folder
 
 
+@pytest.mark.slow
 def test_without_data_the_portrait_is_shown_and_its_label_is_no_ones_guess(without_data: tuple[str, Path]):
     section = validated((without_data[1] / "out.json").read_text())
     assert section["face_source"] == {"name": "portrait", "images": 1, "rows_sha256": None}
@@ -119,6 +120,7 @@ def test_with_data_the_labels_are_known(tmp_path: Path):
         assert cell["answers"]["right"] + cell["answers"]["uncertain"] <= cell["answers"]["matched"] <= 10
 
 
+@pytest.mark.slow
 def test_the_tutorial_with_a_keras_model(mini_run: MiniRun, tmp_path: Path):
     words = (*BRIEFEST, "--faces", 1, "--keras", mini_run.run, "--json", "-")
     done = training.fer_edge(*map(str, words), cwd=tmp_path)  # it has the patience that TensorFlow's start may need
@@ -156,6 +158,7 @@ def test_broken_data_where_the_project_looks_is_no_reason_to_show_the_portrait(t
     assert (code, "data/fer2013.csv" in line) == (2, True)
 
 
+@pytest.mark.slow
 def test_missing_and_wrong_inputs(tmp_path: Path):
     assert refusal(*SHORT, "--fer", "no/python", cwd=tmp_path)[0] == 2
     assert refusal(*SHORT, "--keras", "none.keras", cwd=tmp_path)[0] == 2
@@ -171,6 +174,7 @@ def test_missing_and_wrong_inputs(tmp_path: Path):
     assert refusal(*SHORT, "--keras", tmp_path / "file", cwd=tmp_path)[0] == 4
 
 
+@pytest.mark.slow
 def test_a_python_without_the_package_is_told_in_one_line(tmp_path: Path):
     code, line = refusal(*SHORT, "--fer", sys.executable, cwd=tmp_path)
     assert (code, "No module named 'fer'" in line) == (2, True)
@@ -223,6 +227,7 @@ def test_terminated_it_ends_at_once_with_its_processes(tmp_path: Path):
         assert_ends(child.pid)
 
 
+@pytest.mark.slow
 def test_a_device_is_measured_into_one_file_that_names_no_one(tmp_path: Path) -> None:
     done = fer_edge("bench", "device", "--bundle", DEFAULT_BUNDLE, "--rounds", 1, "--out", "device.json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

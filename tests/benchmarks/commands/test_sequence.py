@@ -36,6 +36,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mini_fer2013(tmp_path_factory.mktemp("data") / "fer2013.csv", per_class=1, test_per_class=10)
 
 
+@pytest.mark.slow
 def test_a_run_leaves_a_folder_of_results(mini: Path, tmp_path: Path) -> None:
     # All systems see one second in two, so a sequence of four seconds has shared frames.
     done = training.fer_edge(  # it has the patience that a busy machine needs
@@ -78,6 +79,7 @@ def test_fer_edge_may_be_shown_alone_and_with_other_settings(mini: Path, tmp_pat
     assert len(found["settings"]["config"]) == 64
 
 
+@pytest.mark.slow
 def test_private_test_is_shown_only_after_public_test_was_with_the_same_code(mini: Path, tmp_path: Path) -> None:
     words = (*BRIEF, "--data", mini, "--kinds", "empty", "--baseline-every", 0)
     final = (*words, "--final")

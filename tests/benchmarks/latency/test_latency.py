@@ -78,6 +78,7 @@ def test_tflite_runtime_runs_in_its_own_environment(legacy_python: Path) -> None
             assert running.run(0, 3).samples_ns.shape == (3,)
 
 
+@pytest.mark.slow
 def test_a_run_over_all_engines_that_are_here(tiny_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     pytest.importorskip("onnxruntime")
     bundle = add_onnx_variant(copy_bundle(tiny_bundle, tmp_path / "bundle"))
@@ -112,6 +113,7 @@ def test_the_macs_of_the_manifest_give_the_speed(tiny_bundle: Path, tmp_path: Pa
     assert row.mac_per_s == pytest.approx(1000 / (row.p50_ms / 1e3))
 
 
+@pytest.mark.slow
 def test_a_machine_that_throttles_is_told_in_the_row(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,7 +121,7 @@ def test_a_machine_that_throttles_is_told_in_the_row(
     root = write_tree(tmp_path / "root", {"proc/loadavg": "1.5 1 1 1/1 1\n"})
     monkeypatch.setenv("PATH", str(tmp_path))
     rows, change = measure(tiny_bundle, plan, root)
-    assert {row.throttled_rounds for row in rows} == {None}  # nobody to ask
+    assert {row.throttled_rounds for row in rows} == {None}  # without vcgencmd
     assert change.before.throttled is None
     assert change.after.load_average == (1.5, 1.0, 1.0)
     # A flag since boot, from before this run, does not count; the current one does.
@@ -146,6 +148,7 @@ def test_a_worker_that_is_killed_is_one_line(tiny_bundle: Path, when: str) -> No
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_given_up_while_it_loads_or_later(tiny_bundle: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"^int8 on litert, 1 thread: its process did not answer within 2 s"):
         worker(tiny_bundle, python=script(tmp_path / "python", "exec sleep 1000"), timeout_s=2)

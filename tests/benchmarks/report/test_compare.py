@@ -191,6 +191,7 @@ def test_a_mask_of_the_wrong_length_is_refused() -> None:
             compare_reports(of(before), of(structs.replace(before, right=right)))
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_1_when_something_got_worse(tmp_path: Path) -> None:
     before, after = tmp_path / "before.json", tmp_path / "after.json"
     before.write_text(report_to_json(timed(1.0)))

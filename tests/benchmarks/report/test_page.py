@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import cv2
+import pytest
 from msgspec import structs
 
 from fer_bench.commands.report import joined
@@ -45,6 +46,7 @@ class Checker(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 def test_the_page_is_whole_and_loads_nothing() -> None:
     whole = structs.replace(report(), sequence=sequence_section())
     page = to_html([whole])
@@ -119,6 +121,7 @@ def test_parts_of_one_machine_are_joined_and_doubles_stay_apart() -> None:
     assert joined([accuracy, changed]) == [accuracy, changed]
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_folder_that_can_be_passed_on(tmp_path: Path) -> None:
     source, out = tmp_path / "a.json", tmp_path / "out"
     source.write_text(report_to_json(structs.replace(report(), sequence=sequence_section())))

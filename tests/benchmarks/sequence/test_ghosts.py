@@ -25,6 +25,7 @@ def frames_with_a_face(film: list[UInt8Array], *, verify: bool) -> int:
     return sum(bool(result.tracks) for result in results)
 
 
+@pytest.mark.slow
 def test_ghosts_in_clutter_are_not_followed():
     without = verified = 0
     for clutter, seed in (("foliage", 5), ("foliage", 7), *(("cartoons", seed) for seed in range(1, 9))):

@@ -196,7 +196,7 @@ def test_any_load_failure_is_reported_and_debug_shows_the_traceback(plugins: Pat
     assert_one_line(run("renamed", plugins=plugins), 2, "renamed", "fer_plugin:gone", "AttributeError")
     result = run("renamed", "--debug", plugins=plugins)
     assert result.returncode == 2
-    assert result.stderr.count("Traceback") == 2  # what happened, and what was made of it
+    assert result.stderr.count("Traceback") == 2  # the original exception, and the error made from it
 
 
 # Subcommands from other packages
@@ -370,7 +370,7 @@ def test_wrong_usage_is_one_line_that_points_to_the_help(words: list[str], tmp_p
     ("thread", "end"), [("DriverThread(wait, 'read camera')", ""), ("Thread(target=wait, daemon=True)", "finalized\n")]
 )
 def test_a_process_does_not_wait_for_a_camera_that_hangs(tmp_path: Path, thread: str, end: str) -> None:
-    """Nor goes the interpreter down under its thread, which would abort when OpenCV gives it back."""
+    """The interpreter must not end before its thread, which would abort when OpenCV returns."""
     code = (
         "import atexit; from threading import Event, Thread; from fer_edge.commands.cli import program;"
         "from fer_edge.system.driver_threads import DriverThread; wait = Event().wait;"

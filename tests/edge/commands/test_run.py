@@ -153,6 +153,7 @@ def test_a_failing_output_ends_every_source(tiny_bundle: Path, tmp_path: Path) -
     assert all(stream["frames"] + stream["dropped"] < 250 for stream in streams)  # the scene has 300 frames
 
 
+@pytest.mark.slow
 def test_frame_age_is_reported_for_realtime_sources(tiny_bundle: Path, tmp_path: Path) -> None:
     run = ("run", "demo", "--bundle", tiny_bundle, "--max-frames", 45, "--stats", "s.json")
     assert fer_edge(*run, "--realtime", cwd=tmp_path).returncode == 0

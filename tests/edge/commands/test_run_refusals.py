@@ -44,6 +44,7 @@ def make_bad_sources(folder: Path, clip: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_bad_sources_end_with_one_line_and_leave_nothing(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:
     bad = make_bad_sources(tmp_path, clip)
     before = sorted(tmp_path.iterdir())

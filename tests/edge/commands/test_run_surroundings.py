@@ -1,4 +1,4 @@
-"""``fer-edge run`` where the system gives it little: memory, file descriptors, a working directory, or time."""
+"""``fer-edge run`` with little memory, few file descriptors, no working directory, or an early signal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_too_little_memory_for_an_import_is_exit_6(tiny_bundle: Path, tmp_path: 
 
 
 def test_too_little_memory_for_the_interpreter_is_exit_4_or_6(tiny_bundle: Path, tmp_path: Path) -> None:
-    """In steps from what loads NumPy to what suffices: never a signal, a traceback or exit code 5."""
+    """With limits from enough for NumPy to enough for all: no signal, traceback or exit code 5."""
     for kib in range(200_000, 600_000, 40_000):
         result = under(f"ulimit -v {kib}", tmp_path, "run", "demo", "--bundle", tiny_bundle, "--max-frames", 1)
         if result.returncode == 0:
@@ -67,7 +67,7 @@ def test_an_empty_source(tiny_bundle: Path, tmp_path: Path, source: str) -> None
 
 
 def test_ctrl_c_at_any_time_of_the_start(tmp_path: Path) -> None:
-    """At every 10 ms of the first 0.3 s, once the interpreter has begun with the program's own code."""
+    """Every 10 ms of the first 0.3 s after the interpreter has started the program's own code."""
     (tmp_path / "start.py").write_text(
         "import sys\nfrom fer_edge.__main__ import program\nprint('began', flush=True)\n"
         "sys.argv[:] = ['fer-edge', 'run', '--print-config']\nprogram()\n"
@@ -112,7 +112,7 @@ def test_ctrl_c_that_a_destructor_swallows_still_ends_the_start(tmp_path: Path) 
 
 
 def test_ctrl_c_cannot_interrupt_msgspec_while_it_loads_datetime(tmp_path: Path) -> None:
-    """msgspec's initialization loses the exception, and its first conversion follows a null pointer."""
+    """msgspec's initialization loses the exception, and its first conversion dereferences a null pointer."""
     (tmp_path / "start.py").write_text(
         "import sys\n"
         "class Finder:\n"

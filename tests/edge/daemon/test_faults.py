@@ -1,4 +1,4 @@
-"""What goes wrong around the daemon, provoked for real: the clock, the memory, the end of the process."""
+"""Real faults around the daemon: the clock, the memory, a killed process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def config(bundle: Path, uri: str) -> str:
 
 @contextlib.contextmanager
 def memory_group(limit_bytes: int) -> Iterator[Path]:
-    """A control group in which hardly any memory may be taken."""
+    """A control group with a very low memory limit."""
     group = CGROUP / f"fer-edge-test-{os.getpid()}"
     group.mkdir()
     try:
@@ -61,7 +61,7 @@ def test_a_kill_leaves_whole_lines_and_the_next_start_closes_a_torn_one(tiny_bun
             daemon.process.wait()
         before = daemon.events()
         with (tmp_path / "events.jsonl").open("a") as stream:
-            stream.write('{"v":1,"kind":"appea')  # what a power failure leaves
+            stream.write('{"v":1,"kind":"appea')  # the state after a power failure
         with running_daemon(tmp_path, config(tiny_bundle, server.url("stream"))) as daemon:
             lines = tmp_path / "events.jsonl"
             daemon.wait_for(lambda: len(lines.read_text().splitlines()) > len(before) + 3)
@@ -71,6 +71,7 @@ def test_a_kill_leaves_whole_lines_and_the_next_start_closes_a_torn_one(tiny_bun
     assert all(json.loads(line)["v"] == 1 for line in told if line != told[len(before)])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(FAKETIME is None, reason="needs Debian's package faketime")
 def test_a_clock_set_back_by_a_day_changes_the_time_told_and_nothing_else(tiny_bundle: Path, tmp_path: Path) -> None:
     clock = tmp_path / "clock"

@@ -57,6 +57,7 @@ def page_of(daemon: Daemon, path: str) -> bytes:
         return bytes(answer.read())
 
 
+@pytest.mark.slow
 def test_a_paused_camera_is_closed_and_opened_again(tiny_bundle: Path, broker: Broker, tmp_path: Path) -> None:
     with (
         mjpeg_server() as server,
@@ -86,6 +87,7 @@ def test_a_paused_camera_is_closed_and_opened_again(tiny_bundle: Path, broker: B
         assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_a_lost_camera_can_be_paused_and_a_file_cannot(tiny_bundle: Path, broker: Broker, tmp_path: Path) -> None:
     film = write_video(tmp_path / "film.mp4", 200)
     with mjpeg_server() as server:

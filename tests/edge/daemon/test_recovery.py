@@ -1,4 +1,4 @@
-"""Sources that are lost and come back, as a process that a service manager watches."""
+"""Sources that are lost and return, in a process that a service manager watches."""
 
 from __future__ import annotations
 
@@ -64,10 +64,12 @@ def test_a_camera_is_lost_for_each_reason_and_comes_back(tiny_bundle: Path, tmp_
 def test_a_server_that_dies_and_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server:
         port, url = server.port, server.url("stream")
-    with running_daemon(tmp_path, config(tiny_bundle, url)) as daemon:  # not there yet: a state, and no end
+    with running_daemon(
+        tmp_path, config(tiny_bundle, url)
+    ) as daemon:  # the source is missing: reported as a state; the program continues
         ((kind, reason),) = outages(daemon, 1)
         assert kind == "source_lost" and "refuses the connection" in (reason or "")
-        daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > 0)  # by attempts alone
+        daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > 0)  # only attempts notify it
         for number in (1, 2):
             with mjpeg_server(port=port):
                 assert outages(daemon, 2 * number)[-1][0] == "source_back"
@@ -77,6 +79,7 @@ def test_a_server_that_dies_and_comes_back(tiny_bundle: Path, tmp_path: Path) ->
     assert daemon.count("READY=1") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_missing() is not None, reason=str(why_missing()))
 def test_an_rtsp_server_that_is_killed_and_comes_back(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as other, rtsp_server() as (process, port):
@@ -149,6 +152,7 @@ def driver(folder: Path, fault: str) -> dict[str, str]:
     return {"PYTHONPATH": path, "FAULT": fault, "OPENBLAS_NUM_THREADS": "1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["reading", "opening"])
 def test_a_driver_that_never_comes_back_ends_the_process_to_be_started_again(
     fault: str, tiny_bundle: Path, tmp_path: Path
@@ -176,6 +180,7 @@ def test_a_driver_that_fails_in_its_own_way_ends_nothing_but_its_source(tiny_bun
         assert daemon.stop() == 0
 
 
+@pytest.mark.slow
 def test_night_is_a_state_and_no_loss(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server, running_daemon(tmp_path, config(tiny_bundle, server.url("moody"))) as daemon:
         daemon.wait_for_events(1, "appeared")
@@ -223,6 +228,7 @@ def test_a_source_that_is_lost_for_good_ends_no_reload(tiny_bundle: Path, tmp_pa
         assert daemon.stop() in (0, 2)
 
 
+@pytest.mark.slow
 def test_a_good_reload_begins_anew_and_a_bad_one_changes_nothing(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server, running_daemon(tmp_path, config(tiny_bundle, server.url("stream"))) as daemon:
         daemon.wait_for_events(1, "appeared")
@@ -258,6 +264,7 @@ def test_a_good_reload_begins_anew_and_a_bad_one_changes_nothing(tiny_bundle: Pa
     assert "Traceback" not in daemon.errors()
 
 
+@pytest.mark.slow
 def test_a_process_that_was_stopped_goes_on(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server, running_daemon(tmp_path, config(tiny_bundle, server.url("stream"))) as daemon:
         daemon.wait_for_events(1, "appeared")

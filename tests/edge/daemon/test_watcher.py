@@ -45,6 +45,7 @@ def test_a_callback_is_called_in_another_thread(tiny_bundle: Path, films: list[s
     assert threads == {"watcher"}
 
 
+@pytest.mark.slow
 def test_asyncio_goes_on_meanwhile(tiny_bundle: Path) -> None:
     async def main() -> tuple[list[str], int]:
         ticks, seen = 0, []
@@ -121,6 +122,7 @@ def test_a_camera_that_is_lost_is_told_by_events_and_not_on_standard_error(
     assert "fer-edge" not in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_nobody_takes_is_limited(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fer_edge.daemon.watcher._MAX_QUEUED_EVENTS", 3)
     settings = structs.replace(RuntimeSettings(), emotion=structs.replace(RuntimeSettings().emotion, heartbeat_s=0.5))

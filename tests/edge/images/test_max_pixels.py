@@ -56,6 +56,7 @@ def test_a_large_film_is_refused_before_it_is_decoded(tiny_bundle: Path, tmp_pat
     assert peak < MAX_RSS_MIB
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_larger_than_the_header_says_is_not_decoded(tiny_bundle: Path, tmp_path: Path) -> None:
     jpeg = write_large_film(tmp_path / "large.avi").read_bytes()
     jpeg = jpeg[jpeg.index(b"\xff\xd8") : jpeg.rindex(b"\xff\xd9") + 2]

@@ -69,7 +69,7 @@ def test_a_member_without_a_name_is_ignored(tmp_path: Path) -> None:
     for _ in range(3):
         entry = whole.index(b"PK\x01\x02", entry + 1)
     assert whole[entry + 46 : entry + 47] == b"x"
-    whole[entry + 28 : entry + 32] = b"\0\0\1\0"  # the single byte of the name becomes that of the extra field
+    whole[entry + 28 : entry + 32] = b"\0\0\1\0"  # the single byte of the name becomes part of the extra field
     path = tmp_path / "b.zip"
     path.write_bytes(whole)
     assert zipfile.ZipFile(path).namelist() == [MANIFEST_NAME, "int8.tflite", "", "y/"]

@@ -49,6 +49,7 @@ SPOILED: dict[str, tuple[Spoil, str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SPOILED)
 def test_a_graph_that_the_interpreter_cannot_run_is_exit_4(tiny_bundle: Path, tmp_path: Path, kind: str) -> None:
     spoil, said = SPOILED[kind]
@@ -88,6 +89,7 @@ def test_a_face_check_that_crashes_the_interpreter_is_refused(crashing_bundle: P
         FaceCheck(folder=with_current_hashes(crashing_bundle))
 
 
+@pytest.mark.slow
 def test_a_model_that_never_returns_is_exit_4(endless_bundle: Path, tmp_path: Path) -> None:
     options = ("--bundle", endless_bundle, "--variant", "float32")
     result = fer_edge("run", "demo", "--max-frames", 2, *options, cwd=tmp_path)
@@ -105,6 +107,7 @@ def test_sigterm_ends_a_start_with_a_model_that_never_returns(endless_bundle: Pa
     assert trials(process.pid) == []
 
 
+@pytest.mark.slow
 def test_a_reload_to_a_hostile_model_changes_nothing(
     tiny_bundle: Path, crashing_bundle: Path, endless_bundle: Path, tmp_path: Path
 ) -> None:
@@ -152,7 +155,7 @@ def test_a_model_that_passed_is_not_tried_again_and_a_crash_is_not_silent(
     remembered = files[good]
     bad = load_bundle(crashing_bundle).variant("float32").sha256
     assert remembered.name.startswith(f"{good}-{'-'.join(interpreter_version())}")
-    # As if the crashing one had passed: it is loaded without a trial, and the crash is printed though stderr is hidden.
+    # As if the crashing one had passed: it is loaded without a trial; its crash is printed although stderr is hidden.
     remembered.with_name(remembered.name.replace(good, bad)).touch()
     crashed = fer_edge(
         "run", "demo", "--bundle", crashing_bundle, "--variant", "float32", cwd=tmp_path, settings=settings
@@ -174,6 +177,7 @@ def test_a_refused_model_is_tried_again(crashing_bundle: Path, tmp_path: Path) -
     assert not list((tmp_path / "cache").rglob("*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", ["/dev/null", "/proc/none", "file"])
 def test_a_start_needs_no_cache_folder(tiny_bundle: Path, tmp_path: Path, cache: str) -> None:
     (tmp_path / "file").touch()
@@ -199,7 +203,7 @@ events = "events.jsonl"
 
 
 def reloaded_to(daemon: Daemon, toml: str) -> str:
-    """Let ``daemon`` reload ``toml``; why it refused."""
+    """Let ``daemon`` reload ``toml``; return the reason of its refusal."""
     before = daemon.errors()
     (daemon.folder / "c.toml").write_text(toml)
     daemon.process.send_signal(signal.SIGHUP)
@@ -208,7 +212,7 @@ def reloaded_to(daemon: Daemon, toml: str) -> str:
 
 
 def trials(parent: int) -> list[int]:
-    """Processes of ``parent``, running or left over, that try a model."""
+    """Return processes of ``parent``, running or left over, that try a model."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

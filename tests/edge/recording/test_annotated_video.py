@@ -100,6 +100,7 @@ def test_a_browser_plays_it(tmp_path: Path, suffix: str) -> None:
         assert browser.run("return [v.videoWidth, v.videoHeight]") == [160, 120]
 
 
+@pytest.mark.slow
 def test_run_records_in_colour_and_tells_the_same_events(tiny_bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("av", reason="PyAV, the extra video, is not installed")
     traces = []

@@ -53,13 +53,13 @@ class Display:
         ).stdout
 
     def window(self) -> str:
-        """The id of the window, once it is there."""
+        """Return the id of the window once it exists."""
         found: list[str] = []
         wait_for(lambda: found.extend(self.xdotool("search", "--name", TITLE).split()) or found)
         return found[0]
 
     def picture(self) -> np.ndarray:
-        """What is on the screen, BGR. Xvfb keeps it in a file of the format of xwd(1)."""
+        """Return the screen, BGR. Xvfb stores it in a file in the format of xwd(1)."""
         data = self._screen.read_bytes()
         header = struct.unpack(">25I", data[:100])
         height, row_bytes, start = header[5], header[12], header[0] + 12 * header[19]
@@ -77,7 +77,7 @@ def display(tmp_path: Path) -> Iterator[Display]:
 
 
 def start(display: Display, cwd: Path, *more: object) -> subprocess.Popen[str]:
-    """A run of the demo in real time with a window."""
+    """Run the demo in real time with a window."""
     return subprocess.Popen(
         command_line("run", "demo", *more, "--realtime", "--show", "--events", "e.jsonl"),
         cwd=cwd,
@@ -133,6 +133,7 @@ def test_a_display_that_goes_away_ends_the_run_with_its_outputs(display: Display
     assert_ended_as_by_ctrl_c(run, tmp_path)
 
 
+@pytest.mark.slow
 @needs_display
 def test_a_window_that_hangs_delays_nothing(display: Display, tmp_path: Path) -> None:
     run = start(display, tmp_path, "--stats", "s.json", "--duration", 7)

@@ -23,7 +23,7 @@ FOLDER = "var/lib/fer-edge"
 
 
 class Root:
-    """``root`` is what programs see, ``card`` what the card holds; each ``booted`` begins with empty memory."""
+    """``root`` is the programs' file system, ``card`` the card's contents; each ``booted`` starts with empty memory."""
 
     def __init__(self, folder: Path) -> None:
         self._memory = folder / "memory"
@@ -35,7 +35,7 @@ class Root:
 
     @contextlib.contextmanager
     def booted(self, memory_kib: int = 4096) -> Iterator[Path]:
-        """Mount the overlay for the length of the block; skips where that is not allowed."""
+        """Mount the overlay for the duration of the block; skip the test if that is not permitted."""
         with contextlib.ExitStack() as mounts:
             self._mount(mounts, ["-t", "tmpfs", "-o", f"size={memory_kib}k", "none", self._memory])
             # Bound to itself, since an ordinary folder is not read-only to root.
@@ -73,7 +73,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 
 
 def test_the_services_own_settings_run_there(root: Root, tmp_path: Path) -> None:
-    """The real command, with what `service install` writes; only places and the source are others."""
+    """Run the real command with the settings of `service install`; only paths and the source differ."""
     settings = default_config().replace("/var/lib/fer-edge/", f"{root.root}/{FOLDER}/").replace('"0"', '"demo"')
     settings = settings.replace(
         "events_max_buffered_s = 5.0", "events_max_buffered_s = 0.5\nevents_max_unsynced_s = 0.5"
@@ -104,7 +104,7 @@ def test_events_go_on_after_those_of_the_card_and_are_gone_after_a_restart(root:
 
 
 def test_a_file_of_the_card_is_rotated_in_memory(root: Root) -> None:
-    """Of one that is on the card below, the overlay must rename a copy; none is opened again for each line."""
+    """For a file on the card, the overlay must rename a copy; the file is not opened again for each line."""
     before = b"".join(b'{"mono": %d}\n' % number for number in range(700))
     (root.card / FOLDER / "events.jsonl").write_bytes(before)
     with root.booted():

@@ -1,4 +1,4 @@
-"""Settings: whatever they hold can be written and read again, and whatever is read is taken or refused."""
+"""Settings: any values can be written and read again, and any input is accepted or refused."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from fer_edge.settings.service import (
 )
 from fer_edge.settings.source import CameraSettings, SourceSettings
 from fer_edge.settings.toml_files import dump_toml
+from fer_edge.settings.update import UpdateSettings
 from fer_edge.settings.values import MAX_DURATION_S
 
 
@@ -40,7 +41,7 @@ def parse(table: Mapping[str, Any]) -> RuntimeSettings:
 
 
 WORDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
-"""What a setting may hold: no name of a file or a host has a NUL."""
+"""Text for a setting: names of files and hosts contain no NUL."""
 TEXT = st.none() | WORDS
 SECTIONS = {
     "source": st.builds(
@@ -203,6 +204,20 @@ SECTIONS = {
         hot_c=st.floats(71, 150),
         min_budget_share=st.floats(0.01, 1),
         sysfs=WORDS,
+    ),
+    "update": st.builds(
+        UpdateSettings,
+        url=st.none() | st.sampled_from(["http://host/path", "https://host:8443"]),
+        channel=st.sampled_from(["stable", "canary"]),
+        folder=WORDS,
+        root=st.none() | WORDS,
+        interval_s=st.just(0.0) | st.floats(60, 604_800),
+        jitter=st.floats(0, 1),
+        shadow_s=st.floats(0, 604_800),
+        max_cpu_share=st.floats(0.01, 1),
+        probation_s=st.floats(0, 604_800),
+        max_frame_time_ratio=st.floats(1, 100),
+        trust_clock=st.booleans(),
     ),
 }
 

@@ -61,7 +61,7 @@ def test_counts_of_a_file_go_by_its_own_time() -> None:
     assert first == FaceCounts(10.0, 2, 2, {"happy": 3.0, "sad": 4.0 + 3.0})
     assert second == FaceCounts(10.0, 0, 2, {"sad": 2.0 + 10.0})
     assert third == FaceCounts(10.0, 0, 1, {"sad": 10.0})
-    assert last.interval_s == 10.0  # a whole one, since the file's end may be the moment when somebody left
+    assert last.interval_s == 10.0  # a whole interval, since the file's end may be the time when somebody left
     assert [event.mono for event in kept.events if event.counts] == [10.0, 20.0, 30.0, 40.0]
     kinds = [event.kind for event in kept.events]
     assert (kinds.count(EventKind.SOURCE_LOST), kinds.count(EventKind.SOURCE_BACK)) == (1, 1)
@@ -122,6 +122,7 @@ def test_the_line_for_people() -> None:
     assert event_line(told) == "   60.00 s  cam0  counts    3 appeared, 2 at once  happy 42 s"
 
 
+@pytest.mark.slow
 def test_the_command_tells_counts_alone(tmp_path: Path) -> None:
     settings = {"FER_EDGE_OUTPUT_PRIVACY": "aggregate", "FER_EDGE_OUTPUT_AGGREGATE_S": "5"}
     arguments = ("run", "demo", "--duration", "12", "--events", "events.jsonl")

@@ -137,6 +137,7 @@ def test_closing_syncs(card: Card) -> None:
         assert numbers_of(card.after_a_power_cut("events.jsonl").splitlines()) == [7]
 
 
+@pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize(("sync_s", "max_syncs"), [(None, 0), (0, None), (1, 8)])
 def test_syncs_are_no_more_frequent_than_asked(sync_s: int | None, max_syncs: int | None, tmp_path: Path) -> None:
@@ -164,6 +165,7 @@ def test_syncs_are_no_more_frequent_than_asked(sync_s: int | None, max_syncs: in
         assert 1 <= syncs <= max_syncs
 
 
+@pytest.mark.slow
 @needs_strace
 def test_a_disk_that_does_not_answer_a_sync_holds_up_nothing(tmp_path: Path) -> None:
     """Each fsync takes a minute: other outputs continue, the file's events wait, and SIGTERM ends the run in time."""
@@ -192,6 +194,7 @@ def test_a_disk_that_does_not_answer_a_sync_holds_up_nothing(tmp_path: Path) -> 
     assert len(lines_of(path)) < json.loads(stats.read_text())["events"]
 
 
+@pytest.mark.slow
 @needs_strace
 @pytest.mark.parametrize("reconnect", [True, False])
 def test_a_sync_that_fails_is_reported(reconnect: bool, tmp_path: Path) -> None:

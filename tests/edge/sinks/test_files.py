@@ -217,6 +217,7 @@ def test_lines_are_whole_after_a_kill_and_the_next_start(tmp_path: Path, gather_
             file.unlink()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(why_no_strace() is not None, reason=str(why_no_strace()))
 def test_sigterm_in_the_middle_of_a_write_loses_nothing(tmp_path: Path) -> None:
     """Each write is delayed by one second, so that the signal arrives during a write."""
@@ -244,6 +245,7 @@ def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 def test_a_stuck_reader_of_standard_output_holds_nobody_up(tmp_path: Path) -> None:
     """The pipe is full and is not read: processing continues, SIGTERM ends the run in time, the file is complete."""
     read, write = os.pipe()

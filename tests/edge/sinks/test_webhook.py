@@ -50,6 +50,7 @@ def test_events_are_posted_as_json_with_the_token(tmp_path: Path) -> None:
         assert json.loads(server.bodies[0]).keys() == event_to_json(numbered(0)).keys()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_and_fails_gets_everything_in_order(capfd: pytest.CaptureFixture[str]) -> None:
     with web_server() as server:
         port = server.port

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +36,7 @@ def test_demo_prints_events_and_writes_a_video_and_a_contact_sheet(tiny_bundle: 
     assert sorted(entry.name for entry in out.iterdir()) == ["contact-sheet.jpg", clip_name]
 
 
+@pytest.mark.slow
 def test_the_released_model_follows_the_face(tmp_path: Path) -> None:
     result = fer_edge("demo", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

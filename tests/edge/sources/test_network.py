@@ -258,6 +258,7 @@ def test_rtsp_frames_until_the_server_stops() -> None:
         assert f"rtsp://127.0.0.1:{port}/live: the stream stopped" in until_lost(source)
 
 
+@pytest.mark.slow
 @needs_rtsp
 def test_rtsp_that_stalls_is_lost_in_time() -> None:
     settings = SourceSettings(timeout_s=5)
@@ -280,6 +281,7 @@ with open_source(sys.argv[1], SourceSettings(timeout_s=20)) as source:
 """
 
 
+@pytest.mark.slow
 @needs_rtsp
 def test_rtsp_that_fell_behind_is_caught_up_and_that_is_counted() -> None:
     """The program is stopped for three seconds while the server sends: 90 frames wait in the network."""

@@ -132,6 +132,7 @@ class DemandingFilm(SlowFilm):
         return super().read(timeout_s)
 
 
+@pytest.mark.slow
 def test_a_film_that_cannot_be_decoded_in_time_is_delayed() -> None:
     with NewestFrameSource(DemandingFilm([0.0] * 60), paced=True) as source:
         ages = {}

@@ -180,6 +180,7 @@ def test_in_the_dark_one_picture_a_second_passes_and_the_first_lit_one_at_once()
     assert told == [False, True, False]
 
 
+@pytest.mark.slow
 def test_the_same_dark_picture_for_an_hour_reopens_the_camera() -> None:
     source = WatchedSource(Scripted([dark(1)] * 40_000), SETTINGS)
     with pytest.raises(StuckInTheDarkError):

@@ -1,4 +1,4 @@
-"""Several sources at once: each runs from when it is open, and none waits for another."""
+"""Several sources at once: each starts when it is open, and none waits for another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from support.processes.edge_command import assert_one_line, clean_environment, c
 from support.servers.loopback import free_port, port_of, silent_server
 
 PATIENT = SourceSettings(timeout_s=300)
-"""So long that no test waits for it, on a busy machine neither."""
+"""So long that no test waits for it, even on a busy machine."""
 HURRIED = SourceSettings(timeout_s=1)
 
 
@@ -141,7 +141,7 @@ def test_a_silent_source_delays_no_other(tiny_bundle: Path, tmp_path: Path) -> N
 def test_what_is_refused_is_refused_at_once_beside_a_silent_source(tiny_bundle: Path, tmp_path: Path) -> None:
     with silent_server() as listener:
         silent, flags = f"rtsp://127.0.0.1:{port_of(listener)}/a", ("--bundle", tiny_bundle, "--trace", "t.jsonl")
-        # Who waited for the silent one would wait for longer than the test lets a process run.
+        # A program that waits for the silent source would exceed the test's time limit.
         patient = {"FER_EDGE_SOURCE_TIMEOUT_S": "3600"}
         typo = fer_edge("run", silent, "nosuchfile.mp4", *flags, cwd=tmp_path, settings=patient)
         assert_one_line(typo, 2, "nosuchfile.mp4: no such file")

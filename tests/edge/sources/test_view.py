@@ -23,7 +23,7 @@ from support.models.detectors import find
 from support.processes.edge_command import assert_one_line, face_picture, fer_edge, write_video
 
 UPSET = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
-"""How a picture lies that ``rotate`` sets right."""
+"""The rotation of a picture that ``rotate`` corrects."""
 
 
 def faces(picture: UInt8Array) -> list[tuple[int, int, int, int]]:

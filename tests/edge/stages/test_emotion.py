@@ -123,6 +123,7 @@ finite_or_not = st.floats() | st.sampled_from([0.0, 3600.0, -3600.0, 1e308, -1e3
 """Times of a broken clock."""
 
 
+@pytest.mark.slow
 @given(
     st.builds(
         EmotionSettings,

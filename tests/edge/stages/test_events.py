@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.settings.pipeline import EmotionSettings
-from fer_edge.sinks.event_json import clock_synced, encode_json_line, event_schema, event_to_json
+from fer_edge.sinks.event_json import encode_json_line, event_schema, event_to_json
 from fer_edge.stages.events import EventBuilder, Hysteresis
+from fer_edge.system.clock import clock_synced
 from fer_edge.types import (
     UNCERTAIN,
     Box,

@@ -148,6 +148,7 @@ def test_zones_are_counted_each() -> None:
     assert counter.update(["door"], 0.1)[1] == ((None, 1), ("desk", 0), ("door", 1))
 
 
+@pytest.mark.slow
 def test_presence_needs_no_model_and_its_events_follow_the_schema(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(f"{ONLY_PRESENCE}[source.zones]\nleft = [0, 0, 0.5, 1]\n")
     outputs = ("--events", "e.jsonl", "--stats", "s.json", "--trace", "t.jsonl", "--annotate", "a.webm")

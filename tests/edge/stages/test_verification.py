@@ -187,6 +187,7 @@ def settings(*, verify: bool) -> RuntimeSettings:
     return RuntimeSettings(detector=DetectorSettings(verify=verify))
 
 
+@pytest.mark.slow
 def test_a_real_face_is_tracked_with_and_without_verification():
     shown = {}
     for verify in (True, False):

@@ -100,6 +100,7 @@ def test_seconds_and_entries_are_added_up() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_run_names_the_zone_in_events_and_statistics(tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(TOML)
     files = ("--events", "e.jsonl", "--stats", "s.json")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from support.models.hostile_models import make_large_bundle
 from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.processes.memory_groups import MIB, MemoryGroup, memory_group
 from support.processes.waiting import wait_for
@@ -18,20 +19,34 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="control groups 
 
 ENOUGH = 256 * MIB
 GROWTH = 216 * MIB
-"""Memory of a process that has room in ``ENOUGH`` alone, but not next to ``fer-edge run``, which takes 55 MiB."""
+"""Memory of a process that fits into ``ENOUGH`` alone, but not next to ``fer-edge run``, which takes 55 MiB."""
 
 
 def run_in(group: MemoryGroup, folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         group.command(*command_line("run", *words)),
-        # A cache of its own: a model that passed before is not tried again.
+        # A separate cache, because a model that has passed before is not tried again.
         cwd=folder, env={**clean_environment(), "XDG_CACHE_HOME": str(folder / "cache")},
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
 
 
+def test_a_model_that_takes_more_than_the_limit_is_exit_4(tiny_bundle: Path, tmp_path: Path) -> None:
+    """The kernel kills the process that tries the model, and not its parent."""
+    pytest.importorskip("tensorflow", reason="needs TensorFlow to make the model")
+    large = make_large_bundle(tiny_bundle, tmp_path / "large")
+    with memory_group(ENOUGH) as group:
+        result = run_in(group, tmp_path, "demo", "--bundle", large, "--variant", "float32", "--events", "e.jsonl")
+        assert_one_line(result, 4, "float32.tflite", "(SIGKILL), perhaps because the memory is used up")
+        assert group.kills() == 1
+        assert not list((tmp_path / "cache").rglob("*"))  # not remembered as one that passed
+        good = run_in(group, tmp_path, "demo", "--bundle", tiny_bundle, "--max-frames", 3, "--events", "e.jsonl")
+        assert (good.returncode, good.stderr) == (0, "")
+        assert group.kills() == 1
+
+
 def test_every_limit_ends_in_success_a_refused_model_or_a_kill(tiny_bundle: Path, tmp_path: Path) -> None:
-    """From what is too little for Python's imports to what suffices: never a traceback, a crash, or part of a line."""
+    """With any limit, from too little for Python's imports to enough: no traceback, crash, or incomplete line."""
     codes = []
     for mib in range(16, 97, 16):
         folder = tmp_path / str(mib)
@@ -43,7 +58,7 @@ def test_every_limit_ends_in_success_a_refused_model_or_a_kill(tiny_bundle: Path
         assert result.returncode in (0, 4, -signal.SIGKILL), (mib, result.stderr)
         codes.append(result.returncode)
         if result.returncode == 4:
-            assert_one_line(result, 4, "SIGKILL, perhaps because the memory is used up")
+            assert_one_line(result, 4, "(SIGKILL), perhaps because the memory is used up")
         else:
             assert result.stderr == "", mib
         assert (killed == 0) == (result.returncode == 0), mib
@@ -54,6 +69,7 @@ def test_every_limit_ends_in_success_a_refused_model_or_a_kill(tiny_bundle: Path
     assert codes[-1] == 0
 
 
+@pytest.mark.slow
 def test_a_kill_during_a_run_leaves_whole_events(tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(f"""
 [source]
@@ -78,7 +94,7 @@ events = "e.jsonl"
 
 
 def kill_by_memory_limit(folder: Path, events: Path) -> None:
-    """Run ``c.toml`` until there are ten more events; then another process of its group takes up the memory."""
+    """Run ``c.toml`` until it has emitted ten more events; then another process of its group uses up the memory."""
     before = count_lines(events)
     with memory_group(ENOUGH) as group:
         command = group.command(*command_line("run", "--config", "c.toml"))
@@ -88,7 +104,7 @@ def kill_by_memory_limit(folder: Path, events: Path) -> None:
                 # So that the kernel kills it before the process that grows.
                 Path(f"/proc/{process.pid}/oom_score_adj").write_text("1000")
                 grow = [sys.executable, "-c", f"taken = b'x' * {GROWTH}"]
-                # It may be killed too, while the memory of the first is not free yet.
+                # It may be killed too while the memory of the first is not yet free.
                 subprocess.run(group.command(*grow), timeout=120, check=False)
                 assert process.wait(60) == -signal.SIGKILL
             finally:

@@ -20,7 +20,7 @@ INTERPRETER = r"[\w.-]+ [\d.]+, 1 thread.*"
 
 
 def screen(said: str) -> list[str]:
-    """The lines that are on the terminal after it got ``said``; it understands CR, LF and erasing to the line's end."""
+    """Return the lines on the terminal after ``said``; it supports CR, LF and erasing to the end of the line."""
     lines, column = [""], 0
     for part in re.findall(r"\x1b\[K|\r|\n|[^\x1b\r\n]+", said):
         if part == "\n":
@@ -58,7 +58,7 @@ def test_a_film_shows_how_much_of_it_is_processed(limit: tuple[object, ...], fol
     assert {bar[2] for bar in bars} == {str(total)}
     counts = [int(bar[1]) for bar in bars]
     assert counts == sorted(counts) and counts[-1] > total / 2
-    # The bar was there while events were printed, and nothing is left of it.
+    # The bar was visible while events were printed, and nothing of it remains.
     event = r" +\d+\.\d\d s  film.mp4  face 1  (appeared|left) .*"
     summary = rf"{total} frames, 0 dropped, 1 face seen, 2 events in .* s"
     lines = screen(terminal.said)

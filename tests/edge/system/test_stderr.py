@@ -92,6 +92,7 @@ def test_stderr_is_restored_after_a_failed_load(tmp_path: Path) -> None:
     assert (done.stderr, done.stdout) == ("native and Python", "")
 
 
+@pytest.mark.slow
 def test_stderr_is_restored_after_parallel_loads(tmp_path: Path) -> None:
     assert run(IN_TWO_THREADS, tmp_path).stderr == "still heard"
 

@@ -1,4 +1,4 @@
-"""Text that others wrote (names of files, answers of servers) does not drive the terminal, nor flood the log."""
+"""Text from outside (file names, answers of servers) cannot control the terminal or flood the log."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EVIL = "\x1b]0;evil\x07\x1b[2J\r\nfer-edge: all is well\x9b31m"
 
 @contextmanager
 def answers(*lines: str) -> Iterator[int]:
-    """The port of a web server that answers each request with the next of these status lines, again and again."""
+    """Yield the port of a web server that answers requests with these status lines, in turn."""
     following = itertools.cycle(lines)
 
     class Handler(http.server.BaseHTTPRequestHandler):

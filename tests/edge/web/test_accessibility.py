@@ -81,6 +81,7 @@ def serve(state: str, stack: ExitStack) -> str:
     return stack.enter_context(open_web(WebSettings(True, port=0), board.snapshot, history, stale_after_s=600.0)).url
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", STATES)
 def test_axe_finds_nothing(browser: Browser, axe: str, state: str) -> None:
     with ExitStack() as stack:
@@ -126,6 +127,7 @@ def test_cards_side_by_side_have_one_height_and_one_layout(tmp_path: Path) -> No
         assert "is the camera switched on? Attempts to reopen: 6." in shown
 
 
+@pytest.mark.slow
 def test_stage_times_are_folded_on_a_phone(tmp_path: Path) -> None:
     with ExitStack() as stack:
         url = serve("one camera", stack)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.settings.service import WebSettings
-from fer_edge.status import SourceState, SourceStatus, StatusBoard
+from fer_edge.status import SourceState, SourceStatus, StatusBoard, UpdateStatus
 from fer_edge.web import open_web
 from support.web.browser import Browser, browser_is_missing
 from support.web.service import DemoDaemon, lost
@@ -37,15 +38,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
         yield browser
 
 
+@pytest.mark.slow
 def test_the_page_loads_updates_and_reconnects(browser: Browser) -> None:
     with DemoDaemon(WebSettings(True, port=0)) as daemon:
         port = daemon.web.port
+        daemon.board.set_update(UpdateStatus("shadow", "1.3.0", "1.3.0", 0.98))
         browser.open(f"http://127.0.0.1:{port}/")
         browser.wait("a watching camera", lambda: browser.text(".camera .pill") == "Watching")
         browser.wait("a face with its emotion", lambda: "Happy" in browser.text(".faces"))
         browser.wait("an event", lambda: "appeared: happy" in browser.text("#events"))
         assert browser.text("#overall") == "OK"
         assert "fer-edge-s" in browser.text("#device")
+        assert re.search(r"1\.3\.0 is compared, agrees on 98\s?%", browser.text("#device"))
         browser.run("document.getElementById('timings').open = true")
         assert "Whole frame" in browser.text("#stages")
         browser.wait("the chart", lambda: browser.run("return document.querySelectorAll('#chart rect').length > 0"))

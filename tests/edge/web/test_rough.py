@@ -51,6 +51,7 @@ MALFORMED = (
 )
 
 
+@pytest.mark.slow
 def test_ten_thousand_malformed_requests_do_not_stop_it_or_fill_memory(
     web: WebServer, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -243,10 +243,10 @@ def test_a_wrong_token_a_thousand_times(guarded: WebServer) -> None:
     assert statuses[:5] == [401] * 5
     assert set(statuses[5:]) == {429}
     refused = ask(guarded, "/api/status", headers=bearer(TOKEN))
-    assert refused.status == 429  # who guesses may not learn that he was right
+    assert refused.status == 429  # a client that guesses must not learn that the token was right
     assert 0 < int(refused.headers["retry-after"]) <= 60
     assert log_in(guarded, TOKEN).status == 429
-    # Elsewhere the right token is right, and who is logged in stays so.
+    # From another address the right token works, and existing sessions stay valid.
     assert ask(guarded, "/api/status", headers=bearer(TOKEN), address="127.0.0.2").status == 200
     assert log_in(guarded, TOKEN, "127.0.0.3").status == 303
     assert ask(guarded, "/api/status", headers={"Cookie": cookie}).status == 200

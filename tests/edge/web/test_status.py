@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.settings.service import WebSettings
-from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard
+from fer_edge.status import ChipStatus, ModelStatus, SinkStatus, SourceState, SourceStatus, StatusBoard, UpdateStatus
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, Frame, FrameResult, TrackedEmotion
 from fer_edge.web import History, Previews, WebServer, open_web
@@ -57,6 +57,7 @@ def filled_board(privacy: str = "events") -> StatusBoard:
     odd = 'quo"te\\ \n\udcff'
     board.update_source(SourceStatus(odd, SourceState.LOST, now - 60, "no frame: http://u:pw@cam/x", 1, 5))
     board.set_model(ModelStatus("fer-edge-s", "1.2.0", "int8", LABELS))
+    board.set_update(UpdateStatus("shadow", "1.3.0", "1.3.0", 0.98765, "http://u:pw@host: too slow"))
     board.set_chip(ChipStatus(71.5, ("frequency_capped",), ("under_voltage",), 0.5))
     board.watch_sink(lambda: SinkStatus("console", sent=12))
     board.watch_sink(lambda: SinkStatus("mqtt", False, "Connection refused", 3, 4, 5))
@@ -118,6 +119,8 @@ def test_metrics_have_the_values_of_the_board() -> None:
     assert found['fer_edge_chip_throttled{reason="frequency_capped"}'] == 1
     assert found['fer_edge_chip_throttled{reason="under_voltage"}'] == 0
     assert found["fer_edge_chip_budget_ratio"] == 0.5
+    assert found['fer_edge_update_info{candidate="1.3.0",offered="1.3.0",phase="shadow"}'] == 1
+    assert found["fer_edge_update_failing"] == 1
     assert found["fer_edge_resident_memory_bytes"] > 2**20
     info = 'bundle="fer-edge-s",bundle_version="1.2.0",variant="int8"'
     assert [name for name in found if name.startswith("fer_edge_build_info{" + info)]

@@ -1,4 +1,4 @@
-"""``fer-edge flash card``: a stock image, pi.toml, and a card that holds what compose makes of them."""
+"""``fer-edge flash card``: from a stock image and pi.toml, it writes the card that compose makes."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def digest(path: Path, size: int) -> str:
         return hashlib.sha256(stream.read(size)).hexdigest()
 
 
+@pytest.mark.slow
 def test_one_step_writes_what_two_would(pi: Path, tmp_path: Path) -> None:
     stock = make_stock_image(tmp_path, style="cloudinit", release="trixie")
     card, work = tmp_path / "card", tmp_path / "work"

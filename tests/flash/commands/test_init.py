@@ -1,4 +1,4 @@
-"""``fer-edge flash init``: questions and flags, and a pi.toml that compose takes."""
+"""``fer-edge flash init``: questions and flags, and a pi.toml that compose accepts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_ctrl_c_at_a_question_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_passphrase_that_is_there_stays(tmp_path: Path) -> None:
-    """Neither it nor what a link of its name leads to is anything that init may lose."""
+    """init must not overwrite the file, nor the target of a link with its name."""
     (tmp_path / "mine").write_text("mine\n")
     (tmp_path / "wifi-passphrase").symlink_to("mine")
     flags = (

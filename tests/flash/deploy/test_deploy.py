@@ -1,4 +1,4 @@
-"""``fer-edge deploy`` and ``install.sh`` over a real sshd, into a device whose folders are the tests' to lose."""
+"""``fer-edge deploy`` and ``install.sh`` over a real sshd, on a device in a mount namespace."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ def test_a_device_gets_all_of_it(installed: Target) -> None:
     }
     drop_in = made.path("/etc/systemd/system/fer-edge.service.d/10-credentials.conf").read_text()
     assert "LoadCredential=web-token:/etc/fer-edge/web-token" in drop_in
-    # What is secret does not stay where it was copied to.
+    # Secrets do not remain in the folder to which they were copied.
     staged = made.run("find", installed.staging, "-type", "f").stdout
     assert "install.sh" in staged and "web-token" not in staged and "key.pem" not in staged
 
 
+@pytest.mark.slow
 def test_another_run_sends_nothing_and_changes_nothing(installed: Target) -> None:
     before = (installed.current, len(installed.device.asked_of_systemctl()))
     shown = installed.deploy("--dry-run")
@@ -52,13 +53,14 @@ def test_another_run_sends_nothing_and_changes_nothing(installed: Target) -> Non
     done = installed.deploy()
     assert (done.returncode, done.stderr) == (0, "")
     for told in (shown.stdout, done.stdout):
-        assert "to send: 2 files, 0.0 of" in told  # the secrets, which it does not keep
+        assert "to send: 2 files, 0.0 of" in told  # without the secrets, which are not kept there
     assert "writing" not in done.stdout and "switching" not in done.stdout
     assert installed.current == before[0]
     asked = installed.device.asked_of_systemctl()[before[1] :]
     assert not [line for line in asked if line.startswith(("stop", "restart"))]
 
 
+@pytest.mark.slow
 def test_settings_that_were_changed_there_are_kept_unless_asked_otherwise(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
@@ -77,6 +79,7 @@ def test_settings_that_were_changed_there_are_kept_unless_asked_otherwise(
     assert not there.with_name("config.toml.new").exists()
 
 
+@pytest.mark.slow
 def test_a_release_whose_model_is_damaged_is_rolled_back(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
@@ -89,6 +92,7 @@ def test_a_release_whose_model_is_damaged_is_rolled_back(
     assert releases(installed) == {before[0]}, "what failed is gone"
 
 
+@pytest.mark.slow
 def test_the_release_before_is_kept_and_older_ones_go(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
@@ -105,6 +109,7 @@ def test_the_release_before_is_kept_and_older_ones_go(
     assert releases(installed) == {before, installed.current}
 
 
+@pytest.mark.slow
 def test_settings_with_which_the_service_does_not_start_go_back(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
@@ -118,6 +123,7 @@ def test_settings_with_which_the_service_does_not_start_go_back(
     assert "rolling back to " + before[0] in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("how", "code"), [("cut", 6), ("ctrl-c", 130)])
 def test_a_device_that_is_left_alone_goes_on_to_the_end(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile], how: str, code: int
@@ -160,6 +166,7 @@ def test_a_device_that_is_left_alone_goes_on_to_the_end(
     wait_for(lambda: not installed.device.path(f"{installed.staging}/secrets").exists())
 
 
+@pytest.mark.slow
 def test_an_installation_that_was_killed_is_finished_by_the_next(
     installed: Target, make_payload: MakePayload, default_model: list[PayloadFile]
 ) -> None:
@@ -190,7 +197,7 @@ def releases(target: Target) -> set[str]:
 
 
 def _children(name: str) -> list[int]:
-    """Processes of this machine whose command line is ``name``."""
+    """Return the processes of this machine whose command line is ``name``."""
     found = []
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):

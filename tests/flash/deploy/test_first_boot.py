@@ -1,4 +1,4 @@
-"""``install.sh`` at a first boot, ``fer-edge deploy`` onto a card that ``fer-edge flash`` made, and what is removed."""
+"""``install.sh`` at a first boot, ``fer-edge deploy`` to a card of ``fer-edge flash``, and removed files."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def test_the_first_boot_starts_nothing_that_would_be_waited_for(target: Target) 
     assert ["--root=/", "enable", "fer-edge.service"] in words
 
 
+@pytest.mark.slow
 def test_a_first_boot_tells_of_a_service_that_does_not_come_up_and_leaves_it(target: Target) -> None:
     refuse = target.device.path("/run/refuse-start")
     refuse.touch()
@@ -41,7 +42,7 @@ def test_a_first_boot_tells_of_a_service_that_does_not_come_up_and_leaves_it(tar
     failed = target.install(target.payload, "--first-boot")
     refuse.unlink()
     assert failed.returncode == 1 and "fer-edge.service is failed after " in failed.stderr
-    assert target.device.path("/etc/systemd/system/fer-edge.service").exists()  # it may come up at the next boot
+    assert target.device.path("/etc/systemd/system/fer-edge.service").exists()  # it may start at the next boot
     assert not target.device.path(f"{HOME}/{target.current}/.proven").exists()
     assert target.install(target.payload, "--first-boot").returncode == 0
     assert target.state == "active" and target.device.path(f"{HOME}/{target.current}/.proven").exists()
@@ -49,7 +50,7 @@ def test_a_first_boot_tells_of_a_service_that_does_not_come_up_and_leaves_it(tar
 
 @pytest.fixture
 def card(installed: Target) -> Iterator[Path]:
-    """What is left on the boot partition after a first boot that failed to install, with another attempt to come."""
+    """Return the files of the boot partition after a failed first boot, before the next attempt."""
     made = installed.device
     for folder in (STATE, f"{CARD}/secrets", Path(KEPT).parent):
         made.run("mkdir", "-p", folder)
@@ -64,13 +65,14 @@ def card(installed: Target) -> Iterator[Path]:
     made.run("rm", "-rf", STATE, CARD, REPORT, KEPT)
 
 
+@pytest.mark.slow
 def test_the_payload_of_the_card_has_had_its_turn_after_a_deploy(installed: Target, card: Path) -> None:
     done = installed.deploy()
     assert (done.returncode, done.stderr) == (0, "")
     made = installed.device
-    assert made.asked_of_systemctl()[-1] == "--no-block start fer-edge-first-boot.service"  # which may take long
+    assert made.asked_of_systemctl()[-1] == "--no-block start fer-edge-first-boot.service"  # which can take long
     assert not (card / "secrets/token").exists() and "install: done\nscrub: done" in made.path(REPORT).read_text()
-    assert made.run("sh", f"{STATE}/first-boot.sh").returncode == 0  # the next boot, were it not for `done`
+    assert made.run("sh", f"{STATE}/first-boot.sh").returncode == 0  # the next boot, if `done` did not exist
     assert not made.path("/run/old-payload").exists() and made.path(f"{STATE}/done").exists()
 
 
@@ -84,7 +86,7 @@ def test_what_a_killed_run_left_of_secrets_goes_at_the_next_start(installed: Tar
     listed = sums.read_text()
     sums.write_text("".join(line for line in listed.splitlines(True) if "config.toml" not in line))
     command = made.command("flock", "--no-fork", f"{HOME}/.lock", "sleep", "60")
-    with subprocess.Popen(command) as at_work:  # an install.sh that needs it still
+    with subprocess.Popen(command) as at_work:  # an install.sh that still needs it
         wait_for(lambda: made.run("flock", "-n", f"{HOME}/.lock", "true").returncode)
         assert installed.deploy("--dry-run").returncode == 0 and made.path(secret).exists()
         at_work.terminate()
@@ -108,6 +110,7 @@ def test_a_card_is_no_more_than_a_card_after_a_removal(installed: Target, card: 
     assert f"kept: {KEPT}" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_is_removed_is_gone_and_settings_stay(installed: Target) -> None:
     done = installed.deploy("--remove")
     assert (done.returncode, done.stderr) == (0, "")

@@ -1,4 +1,4 @@
-"""What ``fer-edge deploy`` says, in one line, where it cannot do its work; and that nothing was changed then."""
+"""Errors of ``fer-edge deploy``: one line, and nothing is changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = [needs_sshd, pytest.mark.skipif(bool(why_no_device()), reason=str(w
 
 
 def config_of(target: Target, folder: Path, **changes: str) -> Path:
-    """The settings of ssh with some of them changed."""
+    """Return ssh's settings with some of them changed."""
     lines = target.sshd.config.read_text().splitlines()
     kept = [line for line in lines if line.split()[0] not in changes]
     config = folder / "ssh_config"
@@ -101,7 +101,7 @@ def test_a_payload_for_another_system_is_refused(
     write_payload(completed(other, "aarch64", small_wheels), tmp_path / "payload")
     done = target.deploy(payload=tmp_path / "payload")
     assert_one_line(done, 2, f"made for {other.name} on aarch64")
-    # Nor does install.sh take it, where somebody has copied it by hand.
+    # install.sh refuses it too, if it was copied by hand.
     by_hand = target.install(tmp_path / "payload")
     assert (by_hand.returncode, by_hand.stderr.count("\n")) == (1, 1)
     assert "this payload is for" in by_hand.stderr
@@ -123,7 +123,7 @@ def test_a_device_without_room_is_refused_before_anything_is_sent(target: Target
     made = target.device
     made.run("mkdir", "-p", HOME)
     try:
-        # Not big enough for what the wheels unpack to, nor for what is sent.
+        # Too small for the unpacked wheels, and for the payload.
         assert made.run("mount", "-t", "tmpfs", "-o", "size=64k", "none", "/opt").returncode == 0
         assert_one_line(target.deploy(), 6, "device: no room in /opt: ")
         by_hand = target.install(target.payload)
@@ -137,7 +137,7 @@ def test_a_disk_that_fills_meanwhile_is_one_line(target: Target) -> None:
     made = target.device
     made.run("runuser", "-u", target.sshd.user, "--", "mkdir", "-p", target.staging)
     try:
-        # df reports the free space of the home folder, which is more than this folder has.
+        # df reports the free space of the home folder, which has more than this folder.
         assert made.run("mount", "-t", "tmpfs", "-o", "size=64k,mode=777", "none", target.staging).returncode == 0
         assert_one_line(target.deploy(), 6, "device: its disk is full")
     finally:

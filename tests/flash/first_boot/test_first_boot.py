@@ -1,4 +1,4 @@
-"""The files of the first boot, read back by what will read them: shells, cloud-init, NetworkManager, netplan, TOML."""
+"""The files of the first boot, read by their real readers: shells, cloud-init, NetworkManager, netplan, TOML."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ KEYS_OF_PRESEED = {
     "runcmd.early": list,
     "runcmd.early_cmd_timeout": int,
 }
-"""Of raspberrypi/rpi-preseed's schema/rpi-preseed.schema, version 0.1.0: what we use, with its type."""
+"""The keys that we use, with their types, from raspberrypi/rpi-preseed's schema/rpi-preseed.schema, version 0.1.0."""
 
 
 def files_of(style: Style, config: PiConfig, folder: Path) -> dict[str, BootFile]:
@@ -66,7 +66,7 @@ def files_of(style: Style, config: PiConfig, folder: Path) -> dict[str, BootFile
 
 
 def with_wifi(ssid: str, security: Any = "wpa2", key: str | None = "0" * 64, hidden: bool = False) -> PiConfig:
-    """Settings as ``load_pi_config`` gives them, made in memory."""
+    """Return settings like those of ``load_pi_config``, without files."""
     wifi = WifiSettings(country="DE", ssid=ssid, passphrase_file="passphrase", security=security, hidden=hidden)
     tables = PiSettings(user=UserSettings(name="ada"), wifi=wifi)
     return PiConfig(tables, (public_key(),), None, None, password_hash=HASH, wifi_key=key)
@@ -265,7 +265,7 @@ def test_network_manager_reads_a_fixed_address(
         assert network_manager.ask(wireless)["methods"] == ["auto", "auto"]
 
 
-# cloud-init's files, read by a YAML parser that is not ours, by cloud-init, and by netplan
+# cloud-init's files, read by an independent YAML parser, by cloud-init, and by netplan
 
 
 @pytest.fixture(scope="module")
@@ -315,7 +315,7 @@ def test_user_data(tmp_path: Path, yaml: Reader) -> None:
     assert user["ssh_authorized_keys"] == list(config.ssh_keys) and "sudo" not in user
     (command,) = table["bootcmd"]
     assert command[-1].endswith("exec sh /boot/firmware/fer-edge/first-boot/setup.sh cloudinit")
-    assert subprocess.run(command, check=False).returncode == 0  # where that is gone, too
+    assert subprocess.run(command, check=False).returncode == 0  # also if that is missing
     meta = yaml.ask(found["meta-data"].data.decode())
     assert f"ds=nocloud;i={meta['instance-id']}".encode() in found["cmdline.txt"].data
     left = yaml.ask(found["fer-edge/first-boot/user-data.scrubbed"].data.decode())
@@ -386,7 +386,7 @@ def test_preseed_has_published_keys_alone(tmp_path: Path) -> None:
     for key, value in flat.items():
         assert type(value) is KEYS_OF_PRESEED[key], key
     assert flat["runcmd.early"] == ["sh /boot/firmware/fer-edge/first-boot/setup.sh rpi-preseed"]
-    # Its parser knows no escapes but these two: src/lib/toml.sh.
+    # Its parser supports only these two escapes: src/lib/toml.sh.
     assert b"\\" not in file.data and b"'" not in file.data
 
 

@@ -1,4 +1,4 @@
-"""The first-boot scripts, really run: what they call, what they leave, and what stays when the power fails."""
+"""The first-boot scripts, run for real: their calls, their files, and the state after a power failure."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_firstrun_sets_all_through_the_systems_own_helpers(tmp_path: Path, shell
         ["usermod", "--append", "--groups", "video", "ada"],
     ):
         assert expected in calls, expected
-    assert not any(call[-1] == "gpio" or "gpio" in call[1:] for call in calls)  # a group that is not there
+    assert not any(call[-1] == "gpio" or "gpio" in call[1:] for call in calls)  # a group that does not exist
     assert (tmp_path / "calls.stdin").read_text() == f"ada:{HASH}\n"
     assert not any(call[:2] == ["systemctl", "--no-block"] for call in calls)  # a restart follows
 
@@ -98,14 +98,14 @@ def test_what_every_style_sets(tmp_path: Path, shell: str, style: Style) -> None
     assert "SystemMaxUse=64M" in (etc / "systemd/journald.conf.d/90-fer-edge.conf").read_text()
     assert (etc / "ssh/sshd_config.d/10-fer-edge.conf").read_text().startswith("PasswordAuthentication no\n")
     assert (etc / "systemd/system/fer-edge-first-boot.service").is_file()
-    # Networks that are set up later do not save power either.
+    # Networks that are set up later have no power saving either.
     power = configparser.ConfigParser()
     power.read(etc / "NetworkManager/conf.d/90-fer-edge.conf")
     assert dict(power["connection-fer-edge"]) == {"match-device": "type:wifi", "wifi.powersave": "2"}
     profile = etc / "NetworkManager/system-connections/preconfigured.nmconnection"
     assert "key-mgmt=wpa-psk" in profile.read_text() and "\npowersave=2\n" in profile.read_text()
     assert stat.S_IMODE(profile.stat().st_mode) == 0o600
-    if style is Style.CLOUDINIT:  # which makes the account itself
+    if style is Style.CLOUDINIT:  # which creates the account itself
         assert not (tmp_path / "calls.stdin").exists()
     else:
         keys = sandbox.root / "home/ada/.ssh/authorized_keys"
@@ -132,12 +132,12 @@ def test_a_dialog_that_nobody_answers_holds_nothing_up(tmp_path: Path, style: St
     set_up(sandbox, style)
     expected = ["systemctl", "--no-block", "mask", "--now", "userconfig.service"]
     assert sandbox.calls().count(expected) == 1 and not banner.exists()
-    banner.touch()  # as rename-user does, which Raspberry Pi's cloud-init calls
+    banner.touch()  # like rename-user, which Raspberry Pi's cloud-init calls
     cloud_init_is_through(sandbox)
     first_boot(sandbox)
     assert sandbox.calls().count(expected) == (2 if style is Style.CLOUDINIT else 1)
     assert banner.exists() is not (style is Style.CLOUDINIT)
-    # Neither does multi-user.target wait for the service, nor the service for that.
+    # multi-user.target does not wait for the service, nor the service for the target.
     unit = (sandbox.root / "etc/systemd/system/fer-edge-first-boot.service").read_text()
     assert "\nDefaultDependencies=no\n" in unit and "After=multi-user" not in unit
 
@@ -208,7 +208,7 @@ def test_bytes_of_secrets_are_overwritten_where_they_lay(tmp_path: Path) -> None
     config = pi_config(tmp_path)
     compose(sandbox, Style.PRESEED, config)
     set_up(sandbox, Style.PRESEED)
-    # A second name for the same bytes, as a look at the medium would be.
+    # A hard link to the same blocks, to see what remains on the medium.
     (tmp_path / "medium").hardlink_to(sandbox.boot / "fer-edge/first-boot/settings")
     first_boot(sandbox)
     assert set((tmp_path / "medium").read_bytes()) == {0}
@@ -227,7 +227,7 @@ def test_cloud_inits_seed_stays_a_seed(tmp_path: Path) -> None:
     assert text.startswith("#cloud-config\n") and 'hostname: "fer-edge"' in text and len(text) == size
     assert (tmp_path / "medium").read_text() == text  # in the same blocks
     assert (sandbox.boot / "meta-data").read_bytes() == meta_data
-    assert (tmp_path / "calls.stdin").read_text() == f"ada:{HASH}\n"  # of the account that cloud-init has made by then
+    assert (tmp_path / "calls.stdin").read_text() == f"ada:{HASH}\n"  # of the account by cloud-init
 
 
 @pytest.mark.parametrize("wired", [False, True])
@@ -240,7 +240,7 @@ def test_cloud_init_is_told_no_secret_for_it_keeps_copies(tmp_path: Path, wired:
         for secret in (PASSPHRASE, HASH):
             assert secret not in (sandbox.boot / name).read_text()
     set_up(sandbox, Style.CLOUDINIT)
-    # The wired interface is in one of the two alone.
+    # The wired interface is in only one of the two.
     assert ("10.0.0.2" in (sandbox.boot / "network-config").read_text()) == wired
     (profile,) = (sandbox.root / "etc/NetworkManager/system-connections").iterdir()
     assert ("10.0.0.2" in profile.read_text()) != wired and f"psk={PASSPHRASE}" in profile.read_text()

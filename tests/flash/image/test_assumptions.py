@@ -1,4 +1,4 @@
-"""Assumptions about stock images: all hold for the stand-ins, and each fails alone where an image differs."""
+"""Assumptions about stock images: all hold for the stand-ins, and each one fails if an image differs in it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ WIFI = "[connection-other]\nmatch-device=type:wifi\nwifi.powersave=3\n"
 
 @dataclass(frozen=True)
 class Other:
-    """An image for which the assumption ``name`` does not hold; nor do those of ``also``, which depend on it.
+    """An image for which the assumption ``name`` does not hold, nor those in ``also``, which depend on it.
 
     ``boot`` and ``root`` change files, ``patch`` the finished image.
     """
@@ -69,7 +69,7 @@ class Other:
 
 
 def status_of(style: str, old: str, new: str) -> str:
-    """The status file of dpkg with ``old`` replaced by ``new``."""
+    """Return dpkg's status file with ``old`` replaced by ``new``."""
     text = str(whole_root("trixie", style)[STATUS])
     assert old in text
     return text.replace(old, new)
@@ -87,7 +87,7 @@ def append_partition(path: Path) -> None:
 
 
 def make_root_swap(path: Path) -> None:
-    """The partition table calls the root swap space."""
+    """Change the type of the root partition to swap."""
     run_program(["sfdisk", "--quiet", "--part-type", str(path), "2", "82"])
 
 
@@ -189,7 +189,7 @@ PROGRAM_NAMES = frozenset((
     "timedatectl", "timeout", "touch", "tr", "truncate", "udevadm", "umount", "uname", "uniq", "useradd",
     "userdel", "usermod", "wc", "xargs", "xz",
 ))  # fmt: skip
-"""Programs of Debian that a script might call; locale-gen, raspi-config and rfkill are called only if they exist."""
+"""Debian's programs that a script might call; locale-gen, raspi-config and rfkill are called only if they exist."""
 
 
 def real_image(*words: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -202,15 +202,16 @@ def real_image(*words: object, timeout: float = 60) -> subprocess.CompletedProce
 
 
 def stock(folder: Path, style: str, release: str = "trixie", **changes: Any) -> Path:
-    """A stand-in for which all assumptions hold, but for ``changes``, which are words of ``make_stock_image``."""
+    """Create a stand-in for which all assumptions hold, except for ``changes``, arguments of ``make_stock_image``."""
     root = {**whole_root(release, style), **changes.pop("root", {})}
     return make_stock_image(folder, style=style, release=release, root=root, **{"boot_mib": BOOT_MIB, **changes})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", ["bookworm", "trixie"])
 @pytest.mark.parametrize("style", list(STYLES))
 def test_all_hold_for_the_stand_ins(tmp_path: Path, style: str, release: str) -> None:
-    # Clusters as in the images of 2026, and of the years before.
+    # Cluster sizes of images of 2026, and of earlier ones.
     path = stock(tmp_path, style, release, cluster_sectors=1 if release == "trixie" else 4)
     done = real_image(path, "--assumptions", "--json", tmp_path / "list.json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -230,6 +231,7 @@ def test_all_hold_for_a_gpt(tmp_path: Path) -> None:
         assert all(finding.holds for finding in examine(image, ASSUMPTIONS))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("other", OTHERS, ids=lambda other: other.name)
 def test_one_that_does_not_hold_is_found_alone(tmp_path: Path, other: Other) -> None:
     path = stock(
@@ -271,7 +273,7 @@ def test_each_program_of_the_scripts_is_among_the_assumed_ones() -> None:
         *(folder / "payload" / "scripts").glob("install*.sh"),
         *(folder / "first_boot" / "scripts").glob("*.sh"),
     ):
-        # Comments first: they have apostrophes.
+        # Comments first, since they contain apostrophes.
         text = re.sub(
             r"'[^']*'", "''", re.sub(r"(?:^|\s)#.*", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
         )
@@ -292,6 +294,7 @@ def test_the_rest_is_listed_and_the_exit_code_is_1(tmp_path: Path) -> None:
     assert [entry["name"] for entry in listed if not entry["holds"]] == ["first-account"]
 
 
+@pytest.mark.slow
 def test_a_card_is_composed_after_the_list(tmp_path: Path) -> None:
     done = real_image(stock(tmp_path, "rpi-preseed", "bookworm", cluster_sectors=1), timeout=300)
     if "fer-edge flash wheels" in done.stderr:
@@ -300,6 +303,7 @@ def test_a_card_is_composed_after_the_list(tmp_path: Path) -> None:
     assert done.stdout.endswith("both file systems are clean\nall is as assumed\n")
 
 
+@pytest.mark.slow
 def test_what_is_not_an_image_is_one_line(tmp_path: Path) -> None:
     whole = stock(tmp_path, "systemd")
     cut = tmp_path / "cut.img"

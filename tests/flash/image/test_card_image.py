@@ -1,4 +1,4 @@
-"""Whole images: the stand-ins for Raspberry Pi OS, of each style and table, and what is none."""
+"""Whole images: stand-ins for Raspberry Pi OS of each style and partition table, and files that are not images."""
 
 from __future__ import annotations
 

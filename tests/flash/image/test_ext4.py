@@ -1,4 +1,4 @@
-"""Our ext4 reader against e2fsprogs: what mke2fs made is read."""
+"""Our ext4 reader reads file systems made by mke2fs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = needs_programs
 OFFSET = 3 * MIB
 SIZE = 24 * MIB
 KINDS = {
-    "stock": ["-b", "4096", "-O", "^64bit,^huge_file"],  # as pi-gen makes a root
+    "stock": ["-b", "4096", "-O", "^64bit,^huge_file"],  # like a root by pi-gen
     "64bit": ["-b", "4096", "-O", "64bit,metadata_csum,orphan_file,metadata_csum_seed"],
     "small": ["-b", "1024", "-O", "^64bit,^metadata_csum", "-I", "128"],
 }
@@ -47,7 +47,7 @@ LINKS = {
 
 
 def make(folder: Path, kind: str) -> Path:
-    """An ext4 within an image."""
+    """Return an ext4 in an image."""
     tree, path = folder / "tree", folder / "made.img"
     for name, content in FILES.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +58,7 @@ def make(folder: Path, kind: str) -> Path:
     for number in range(800):
         (tree / "many" / f"a file with the number {number:03}").touch()
     with (tree / "holes").open("wb") as stream:
-        for number in range(400):  # a separate extent each: more than one block of the tree
+        for number in range(400):  # each in a separate extent: more than one block of the extent tree
             stream.seek(number * 8192)
             stream.write(bytes([number % 255 + 1]) * 4096)
     with path.open("wb") as stream:
@@ -66,7 +66,7 @@ def make(folder: Path, kind: str) -> Path:
     where = f"offset={OFFSET},root_owner=0:0"
     options = ["-q", "-F", "-t", "ext4", "-N", "2048", *KINDS[kind], "-d", str(tree), "-E", where]
     run_program(["mke2fs", *options, str(path), f"{SIZE // 1024}k"])
-    # So that folders have an index, as the kernel gives them one; it ends with 1 where it has changed something.
+    # So that folders have an index, like those of the kernel; its exit code is 1 if it has changed something.
     run_program(["e2fsck", "-f", "-y", "-D", f"{path}?offset={OFFSET}"], codes=(0, 1))
     return path
 
@@ -79,7 +79,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def stock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One as on a stock image, for what is the same on all. Copy it before changing it."""
+    """An ext4 as on a stock image, for tests that need only one. Copy it before changing it."""
     return make(tmp_path_factory.mktemp("ext4"), "stock")
 
 
@@ -158,7 +158,7 @@ def test_bigalloc_is_read_or_called_not_supported(tmp_path: Path) -> None:
 @given(flips=st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=60))
 @settings(max_examples=30)
 def test_a_damaged_ext4_is_read_or_refused_in_one_line(made: Path, flips: list[tuple[int, int]]) -> None:
-    # The superblock, and what comes first: descriptors, inodes, folders.
+    # The superblock and the first structures: descriptors, inodes, folders.
     changes = {OFFSET + (1024 + at % 400 if at % 3 == 0 else at): value for at, value in flips}
     try:
         with flipped(made, changes), volume(made, "r") as files:

@@ -1,4 +1,4 @@
-"""Our FAT against mtools and fsck.fat: what they wrote is read, and what we write they read and find clean."""
+"""Our FAT against mtools and fsck.fat: their files are read, and they read ours and find no fault."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def assert_mtools_agrees(path: Path, folder: Path, expected: dict[str, bytes]) -
 
 
 def listing(path: Path) -> list[str]:
-    """Every folder as mdir shows it, with sizes and dates, but for the free space."""
+    """Return every folder as listed by mdir, with sizes and dates, without the free space."""
     return [
         line for line in run_program(["mdir", "-/", "-a", "-i", str(path), "::"]).splitlines() if "free" not in line
     ]
@@ -76,7 +76,7 @@ def test_files_are_made_and_replaced_and_all_else_stays(fat: Path, tmp_path: Pat
     [reserved] = struct.unpack_from("<H", before, 14)
     head = bytearray(before[: reserved * 512])
     if len(before) == BITS[32]:
-        head[512 + 488 : 512 + 492] = after[512 + 488 : 512 + 492]  # how many clusters are free
+        head[512 + 488 : 512 + 492] = after[512 + 488 : 512 + 492]  # the number of free clusters
     assert after[: len(head)] == head
     kept = [line for line in shown if "cmdline" not in line and "bytes" not in line and "file" not in line]
     assert [line for line in kept if line not in listing(fat)] == []
@@ -151,7 +151,7 @@ def test_what_does_not_fit_is_refused_and_nothing_changes(fat: Path) -> None:
     with volume(fat) as files:
         files.write("big", bytes(free))
         assert files.free_bytes == 0
-        files.write("empty2", b"")  # takes a slot alone
+        files.write("empty2", b"")  # uses one slot
         with pytest.raises(OutputError, match="no room"):
             files.write("small", b"1")
     assert_fat_is_clean(fat)
@@ -172,7 +172,7 @@ def test_folders_grow_and_the_root_of_a_fat16_does_not(fat: Path, tmp_path: Path
 def test_what_was_left_behind_the_end_of_a_folder_stays_hidden(fat: Path, tmp_path: Path) -> None:
     run_program(["mmd", "-i", str(fat), "::/old"])
     content = bytearray(fat.read_bytes())
-    # mmd has just made the one that stands last.
+    # The last one was just created by mmd.
     dots = content.rindex(b"..         \x10")
     rest = b"GHOST   TXT" + content[dots + 11 : dots + 32]
     content[dots + 64 : dots + 96] = rest
@@ -248,7 +248,7 @@ def test_one_allocation_table_may_be_in_use_alone(made: Path, tmp_path: Path) ->
             assert files.read(name) == expected
     after = bytearray(path.read_bytes())
     assert after[first] == bytes(sectors * 512)
-    after[40] = 0  # for fsck.fat, both are in use again
+    after[40] = 0  # according to fsck.fat, both are in use again
     after[first] = after[first.stop : first.stop + sectors * 512]
     path.write_bytes(after)
     assert_fat_is_clean(path)
@@ -265,7 +265,7 @@ def test_a_fat12_is_refused(tmp_path: Path) -> None:
 @given(flips=st.lists(st.tuples(st.integers(0, 70_000), st.integers(0, 255)), min_size=1, max_size=40))
 @settings(max_examples=30)
 def test_a_damaged_fat_is_read_or_refused_in_one_line(made: Path, flips: list[tuple[int, int]]) -> None:
-    # The boot sector, the first entries of the table and the folders are where it matters.
+    # The boot sector, the first entries of the table and the folders matter.
     changes = {at if at % 3 else at % 512: value for at, value in flips}
     try:
         with flipped(made, changes), volume(made, "r") as files:
@@ -288,5 +288,5 @@ def test_a_hundred_megabytes_are_a_matter_of_seconds(tmp_path: Path) -> None:
         files.write("fer-edge/payload", payload)
         took = time.monotonic() - start
         assert files.read("fer-edge/payload") == payload.read_bytes()
-    assert took < 20  # about 0.3 s where nothing else runs
+    assert took < 20  # about 0.3 s on an idle machine
     assert_fat_is_clean(path)

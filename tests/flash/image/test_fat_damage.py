@@ -1,4 +1,4 @@
-"""FAT volumes that fsck.fat calls damaged: nothing is written to them."""
+"""FAT volumes that are damaged according to fsck.fat: nothing is written to them."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def fat(made: Path, tmp_path: Path) -> Path:
 
 
 def entry_of(content: bytes, name: bytes) -> tuple[int, int]:
-    """Where the entry with that short name is, and the first cluster that it names."""
+    """Return the offset of the entry with that short name, and its first cluster."""
     at = content.index(name + b" ") if len(name) < 11 else content.index(name)
     high, low = struct.unpack_from("<H4xH", content, at + 20)
     return at, high << 16 | low
 
 
 def changed_table(content: bytes, changes: dict[int, int]) -> bytes:
-    """The volume with other entries in all copies of its table; negative ones count from the end of their range."""
+    """Return the volume with changed entries in all copies of its table; negative ones count from the end."""
     is_32 = len(content) == BITS[32]
     [reserved], [small], [large] = (
         struct.unpack_from(form, content, at) for form, at in (("<H", 14), ("<H", 22), ("<I", 36))
@@ -50,7 +50,7 @@ def changed_table(content: bytes, changes: dict[int, int]) -> bytes:
 
 
 def assert_refused(path: Path, content: bytes, says: str, *, fsck: bool = True) -> None:
-    """fsck.fat calls ``content`` damaged, and so do we, before anything of it is changed."""
+    """Assert that fsck.fat finds ``content`` damaged, and that our code refuses it before any change."""
     path.write_bytes(content)
     if fsck:
         run_program(["fsck.fat", "-n", str(path)], codes=(1,))
@@ -64,7 +64,7 @@ def test_a_volume_of_a_medium_with_errors_is_not_written_to(fat: Path) -> None:
     is_32 = len(content) == BITS[32]
     scan = 65 if is_32 else 37
     says = r"x\.fat: its medium had errors when it was copied \(marked for a check of its surface\); use a fresh image"
-    # fsck.fat looks at neither of the two.
+    # fsck.fat checks neither of them.
     assert_refused(fat, content[:scan] + b"\2" + content[scan + 1 :], says, fsck=False)
     assert_refused(
         fat, changed_table(content, {1: ~0x04000000 & 0x0FFFFFFF if is_32 else ~0x4000 & 0xFFFF}), says, fsck=False

@@ -1,4 +1,4 @@
-"""Packed images: what compose unpacks and what write reads is one thing, and is refused in the same words."""
+"""Packed images: compose and write read the same bytes, and refuse with the same messages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def zipped(*names: str, method: int = zipfile.ZIP_DEFLATED) -> bytes:
 
 
 def encrypted() -> bytes:
-    """A zip whose one member is marked as encrypted (APPNOTE.TXT, section 4.4.4, bit 0), in both of its headers."""
+    """Return a zip whose only member is marked as encrypted (APPNOTE.TXT, section 4.4.4, bit 0), in both headers."""
     packed = bytearray(zipped("os.img"))
     packed[6] |= 1
     packed[packed.index(b"PK\x01\x02") + 8] |= 1
@@ -39,7 +39,7 @@ def encrypted() -> bytes:
 
 
 def other_method() -> bytes:
-    """A zip whose one member says of itself, in both headers, that it is compressed with method 99 (section 4.4.5)."""
+    """Return a zip whose only member has compression method 99 (section 4.4.5) in both headers."""
     packed = bytearray(zipped("os.img"))
     packed[8] = packed[packed.index(b"PK\x01\x02") + 10] = 99
     return bytes(packed)

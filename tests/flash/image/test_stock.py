@@ -1,4 +1,4 @@
-"""Published images unpacked: every kind of packing, damage, servers that do not do their part."""
+"""Published images: every kind of packing, damage, failing servers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ IMAGE = (
 
 
 def packed_xz() -> bytes:
-    """Two streams and padding, as ``cat a.xz b.xz`` gives them; the format allows it."""
+    """Return two streams and padding, like ``cat a.xz b.xz``, which the format allows."""
     return lzma.compress(IMAGE[:MIB]) + bytes(8) + lzma.compress(IMAGE[MIB:]) + bytes(4)
 
 
@@ -56,7 +56,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 @contextmanager
 def server(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """A web server on loopback; its address."""
+    """Run a web server on loopback; yield its address."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -92,7 +92,7 @@ def sha256(content: bytes) -> str:
 
 
 def refusal(source: object, folder: Path, **options: object) -> str:
-    """What is said of a source that is refused; nothing of it is left."""
+    """Return the error for a refused source; check that no file remains."""
     before = sorted(folder.iterdir())
     out = folder / "out.img"
     with out.open("wb") as stream, pytest.raises(InputError) as caught:
@@ -145,7 +145,7 @@ def test_another_hash_is_refused(source: Path, tmp_path: Path) -> None:
 def test_what_is_cut_off_or_damaged_is_refused(source: Path, tmp_path: Path) -> None:
     content = source.read_bytes()
     if source.suffix == ".img":
-        pytest.skip("a raw image tells by its partitions that it is cut off")
+        pytest.skip("a truncated raw image is detected by its partitions")
     source.write_bytes(content[: len(content) // 2])
     assert f"{source}: damaged or truncated (" in refusal(source, tmp_path)
     middle = len(content) // 2

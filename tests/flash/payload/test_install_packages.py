@@ -1,4 +1,4 @@
-"""``install.sh`` and the system's packages: installed by the real apt and dpkg, from the payload or from a source."""
+"""``install.sh`` and the system's packages: installed by the real apt and dpkg, from the payload or a source."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ HOME = "/opt/fer-edge"
 
 
 class Pi:
-    """A device, and payloads for it with other packages each."""
+    """A device, and payloads for it with different packages."""
 
     def __init__(self, made: Device, folder: Path, wheels: Sequence[PayloadFile], model: Sequence[PayloadFile]) -> None:
         self.device, self.folder, self.wheels, self.model = made, folder, wheels, model
         self.payloads = 0
 
     def payload(self, *debs: Path, network: bool = False) -> Path:
-        """Write a payload that wants picamera2, with these package files."""
+        """Write a payload that requires picamera2, with these package files."""
         self.payloads += 1
         found = tuple(read_deb(deb) for deb in debs)
         packages = SystemPackages((PICAMERA2,), () if network else found)
@@ -63,14 +63,14 @@ class Pi:
         return self.device.run("env", *words, "sh", payload / "install.sh", "--first-boot")
 
     def packages(self, payload: Path, *words: str) -> subprocess.CompletedProcess[str]:
-        """Run the part of install.sh that is before the program, which takes most of the time."""
+        """Run install.sh up to the installation of the program, which takes most of the time."""
         (self.folder / "functions.sh").write_text((payload / "install.sh").read_text().replace('\nmain "$@"\n', "\n"))
         steps = 'exec 8>&2; mkdir -p "$home"; check_payload; . "$payload/install_packages.sh"; install_packages'
         script = f". {self.folder / 'functions.sh'}; payload={payload}; {steps}"
         return self.device.run("env", *words, "sh", "-c", script)
 
     def version(self, name: str) -> str:
-        """The version of an installed package; "" for none."""
+        """Return the version of an installed package; "" if it is missing."""
         asked = self.device.run("dpkg-query", "--show", "--showformat", "${db:Status-Abbrev}${Version}", name)
         return asked.stdout.removeprefix("ii ") if asked.stdout.startswith("ii ") else ""
 
@@ -83,7 +83,7 @@ def pi(tmp_path: Path, small_wheels: list[PayloadFile], default_model: list[Payl
 
 @pytest.fixture(scope="module")
 def debs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """picamera2 and what it needs, as small as can be."""
+    """Minimal packages of picamera2 and its dependencies."""
     folder = tmp_path_factory.mktemp("debs")
     return {
         "camera": make_deb(
@@ -110,6 +110,7 @@ def kill_session(leader: int) -> None:
         assert_ends(pid)
 
 
+@pytest.mark.slow
 def test_they_are_installed_before_the_program_whatever_became_of_the_power(pi: Pi, debs: dict[str, Path]) -> None:
     payload = pi.payload(*debs.values())
     pi.device.path("/run/slow-postinst").touch()
@@ -124,17 +125,18 @@ def test_they_are_installed_before_the_program_whatever_became_of_the_power(pi: 
     assert pi.device.run("dpkg", "--audit").stdout == ""
     assert done.stdout.index("python3-picamera2") < done.stdout.index("creating /opt/fer-edge/releases")
     assert (pi.version(PICAMERA2), pi.version("python3-libcamera")) == ("0.3.31-1", "1:0.5.2+rpt~1-1")
-    # Only the first run knew that it was not there before.
+    # Only the first run could know that it was missing before.
     assert pi.device.run("apt-mark", "showauto", "python3-libcamera").stdout.strip() == "python3-libcamera"
     assert not pi.device.path(f"{HOME}/automatic-packages").exists()
-    # The release's own check imports it in the service's environment.
+    # The check of the release imports it in the service's environment.
     rows = {line.split()[0]: line for line in done.stdout.splitlines() if line.startswith("    ")}
     assert "can be imported in this environment" in rows["picamera2"] and " ok " in rows["picamera2"]
-    assert " bad " in rows["libcamera"], "there is no camera, which says nothing about the release"
+    assert " bad " in rows["libcamera"], "the camera is missing, which is not a fault of the release"
     removed = pi.device.run("sh", f"{HOME}/install.sh", "--remove")
     assert removed.returncode == 0 and "kept: system packages" in removed.stdout and pi.version(PICAMERA2)
 
 
+@pytest.mark.slow
 def test_a_module_that_does_not_load_keeps_the_release_from_being_taken(pi: Pi, tmp_path: Path) -> None:
     broken = make_deb(tmp_path, PICAMERA2, files={f"{SITE}/picamera2.py": "raise ImportError(name='libcamera')\n"})
     done = pi.install(pi.payload(broken))
@@ -142,6 +144,7 @@ def test_a_module_that_does_not_load_keeps_the_release_from_being_taken(pi: Pi, 
     assert not pi.device.path(f"{HOME}/current").is_symlink()
 
 
+@pytest.mark.slow
 def test_what_nobody_asked_for_by_name_may_go_again_one_day(pi: Pi, debs: dict[str, Path]) -> None:
     payload = pi.payload(*debs.values())
     done = pi.packages(payload)
@@ -163,7 +166,7 @@ def test_what_is_newer_on_the_device_stays_and_what_is_older_is_raised(
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 packages" in done.stdout
     assert (pi.version(PICAMERA2), pi.version("python3-libcamera")) == ("0.3.31-1", "1:0.6-1")
-    # Asked for by hand before: not ours to mark.
+    # Installed by hand before: do not mark it.
     assert pi.device.run("apt-mark", "showauto", PICAMERA2, "python3-libcamera").stdout == ""
 
 
@@ -204,7 +207,7 @@ def test_no_room_is_told_with_figures(pi: Pi, debs: dict[str, Path]) -> None:
 
 @pytest.fixture
 def archive(tmp_path: Path, pi: Pi, debs: dict[str, Path]) -> Iterator[Repository]:
-    """A signed archive that the device's sources name, alone."""
+    """A signed archive, the only one in the device's sources."""
     architecture = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
     made = Repository(tmp_path / "archive", architecture.stdout.strip())
     for deb in debs.values():
@@ -220,7 +223,7 @@ def archive(tmp_path: Path, pi: Pi, debs: dict[str, Path]) -> Iterator[Repositor
 
 
 def asks(pi: Pi, archive: Repository, port: int) -> None:
-    """Let the device's source name another port."""
+    """Change the port in the device's source."""
     source = pi.device.path("/etc/apt/sources.list.d/test.sources")
     source.write_text(source.read_text().replace(f":{archive.port}", f":{port}"))
 

@@ -1,4 +1,4 @@
-"""FER-Edge's own wheel: the same from a checkout and from what is installed, and the same every time."""
+"""FER-Edge's own wheel: the same from a checkout and from an installation, and the same every time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ print(w.make_wheel("fer-edge", pathlib.Path(sys.argv[1])).name)
 
 @pytest.fixture(scope="module")
 def installed(small_wheels: list[PayloadFile], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that FER-Edge is installed in from its wheel."""
+    """A folder in which FER-Edge is installed from its wheel."""
     wheel = next(file.data for file in small_wheels if "fer_edge" in file.path)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps", "--no-index"]
     site = tmp_path_factory.mktemp("installed") / "site"
@@ -51,7 +51,7 @@ def test_what_is_installed_packs_to_the_wheel_that_it_came_from(
     assert wheels[0].read_bytes() == wheels[1].read_bytes()
     assert wheels[0].name == Path(original.path).name
     assert contents(wheels[0].read_bytes()) == contents(original.read())
-    # The wheel that was packed installs, which holds its files to its RECORD.
+    # pip installs the wheel, which compares its files with its RECORD.
     again = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile", "--target"]
     subprocess.run([*again, tmp_path / "again", wheels[0]], check=True, capture_output=True)
 

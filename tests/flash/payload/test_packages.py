@@ -37,7 +37,7 @@ def stanza(name: str, version: str = "1.0", architecture: str = "arm64", depends
     )
 
 
-# What an image says
+# Contents of an image
 
 
 def root(folder: Path, **files: str) -> FolderVolume:
@@ -116,12 +116,12 @@ def test_only_installed_packages_count() -> None:
     }
 
 
-# What apt fetches
+# Packages that apt downloads
 
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Repository]:
-    """Raspberry Pi's archive in small: picamera2, what it needs, and what it does not."""
+    """A small version of Raspberry Pi's archive: picamera2, its dependencies, and other packages."""
     made = Repository(tmp_path_factory.mktemp("repository") / "archive")
     camera = "python3-libcamera (>= 0.5), python3-numpy (>= 2), python3:any"
     make_deb(made.pool, PICAMERA2, "0.3.31-1", depends=camera, fields={"Recommends": "python3-pyqt5"})
@@ -176,7 +176,7 @@ def test_what_the_image_lacks_comes_and_nothing_else(repository: Repository, tmp
         "libcamera0.5:arm64",
         "libcamera-ipa:arm64",
     }
-    # Fetched once: without apt, too.
+    # Downloaded once: also works without apt.
     repository.requests.clear()
     assert collected(tmp_path, sources) == found and not repository.requests
     # Another image gets its own.
@@ -212,7 +212,7 @@ def test_a_key_that_is_not_the_images_is_refused(repository: Repository, tmp_pat
 
 @pytest.fixture
 def own(tmp_path: Path) -> Iterator[Repository]:
-    """A repository for one test to spoil."""
+    """A repository for one test to damage."""
     made = Repository(tmp_path / "own")
     make_deb(made.pool, PICAMERA2, depends="python3-libcamera")
     make_deb(made.pool, "python3-libcamera", architecture="arm64", files={"usr/lib/x": os.urandom(20000)})

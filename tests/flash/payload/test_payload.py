@@ -64,7 +64,7 @@ def test_a_payload_tells_all_of_itself_but_what_is_secret(small_wheels: list[Pay
     assert all(hashlib.sha256(files[path].read()).hexdigest() == digest for path, digest in sums.items())
     facts = dict(line.split("=") for line in files["payload.conf"].read().decode().splitlines())
     assert (facts["release"], facts["python"], facts["machine"]) == ("trixie", "3.13", "aarch64")
-    assert 64 << 10 < int(facts["installed_kib"]) < 128 << 10  # the spare, and a few MB of ours
+    assert 64 << 10 < int(facts["installed_kib"]) < 128 << 10  # the reserve, and a few MB of our files
     (own,) = files["requirements.txt"].read().decode().splitlines()
     assert own.startswith("fer-edge==") and "pip" not in own
     assert total_bytes(payload) == sum(len(file.read()) for file in payload)

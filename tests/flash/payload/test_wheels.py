@@ -22,7 +22,7 @@ PINS = st.lists(st.builds(Pin, NAMES, VERSIONS, HASHES), unique_by=lambda pin: p
 
 
 def as_lock(pins: list[Pin]) -> str:
-    """As uv writes one."""
+    """Return a lock file in uv's format."""
     blocks = [
         " \\\n    ".join([f"{pin.name}=={pin.version}", *(f"--hash=sha256:{h}" for h in pin.sha256)]) for pin in pins
     ]
@@ -51,7 +51,7 @@ def test_the_lock_of_each_release_has_all_that_a_pi_needs(name: str) -> None:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that pip looks in, and nowhere else: a package with a wheel for each processor, and a pure one."""
+    """The only folder that pip searches: a package with a wheel for each processor, and a pure one."""
     folder = tmp_path / "index"
     folder.mkdir()
     for tags in ("cp311-cp311-manylinux_2_17_aarch64.manylinux2014_aarch64", "cp311-cp311-manylinux_2_28_x86_64"):

@@ -24,7 +24,7 @@ from support.cards.pi_settings import PASSPHRASE, PASSWORD, pi_config, public_ke
 EXAMPLE = Path(module.__file__).with_name("pi.example.toml")
 
 
-# Keys and hashes, against what is published
+# Keys and hashes, compared with published values
 
 # U. Drepper, "Unix crypt using SHA-256 and SHA-512", the test vectors of its program.
 VECTORS = [
@@ -73,7 +73,7 @@ def test_hashes_are_those_of_the_specification(expected: str, given_: tuple[str,
 def test_hashes_are_those_of_openssl(password: str, salt: str) -> None:
     if shutil.which("openssl") is None:
         pytest.skip("no openssl")
-    if "\n" in password or len(password.encode()) > 200:  # it reads a line, and this much of it
+    if "\n" in password or len(password.encode()) > 200:  # it reads this much of one line
         return
     command = ["openssl", "passwd", "-6", "-salt", salt, "-stdin"]
     ran = subprocess.run(command, input=password.encode() + b"\n", capture_output=True, check=True)
@@ -97,7 +97,7 @@ def test_keys_of_networks_are_those_of_the_standard(passphrase: str, ssid: str, 
     assert wpa_key(passphrase, ssid) == key
 
 
-# What is taken
+# Accepted settings
 
 
 def test_an_account_a_key_and_a_network(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     assert config.config_file is not None and config.config_file.read_text() == ""
 
 
-# What is refused
+# Refused settings
 
 REFUSED: list[tuple[dict[str, dict[str, Any]], str]] = [
     ({"system": {"hostname": "-pi"}}, "system.hostname"),
@@ -253,7 +253,7 @@ def test_no_secret_shows_in_the_repr(tmp_path: Path) -> None:
 
 
 def documented() -> dict[str, str]:
-    """Each key by its path, and the docstring under its field."""
+    """Return each key by its path, with the docstring of its field."""
     by_class = {kind.__name__: name for name, kind in tables().items()}
     found = {}
     for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
@@ -266,7 +266,7 @@ def documented() -> dict[str, str]:
 
 
 def explained() -> dict[str, str]:
-    """Each key of the example, commented out or not, and the comment above it."""
+    """Return each key of the example, commented out or not, with the comment above it."""
     found: dict[str, str] = {}
     section, comment = "", []
     for line in EXAMPLE.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""Which devices may be written as a card: recorded outputs of lsblk, broken ones, and this machine's own."""
+"""Devices that may be written as a card: recorded outputs of lsblk, damaged ones, and this machine's own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fer_edge.errors import InputError
 from fer_flash.write.devices import BlockDevice, parse_lsblk, refusal, sd_cards
 from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 
-# As lsblk of util-linux 2.38 prints them, here with several keys a line.
+# As printed by lsblk of util-linux 2.38, but with several keys per line.
 LAPTOP = """
 {"blockdevices": [
   {"name":"loop0", "path":"/dev/loop0", "type":"loop", "size":67108864, "model":null, "tran":null,
@@ -204,7 +204,7 @@ JSON_VALUES = st.recursive(
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container of a JSON document with each of its keys."""
+    """Yield every container of a JSON document with each of its keys."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [place for key, inner in pairs for place in [(value, key), *places(inner)]]
 
@@ -237,7 +237,7 @@ def test_changed_characters_are_parsed_or_refused(text: str, data: st.DataObject
 
 
 def with_lsblk(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run ``fer-edge flash list`` where the only lsblk to be found is ``script``, or none where that is empty."""
+    """Run ``fer-edge flash list`` with ``script`` as the only lsblk, or without lsblk if that is empty."""
     if script:
         (folder / "lsblk").write_text(f"#!/bin/sh\n{script}\n")
         (folder / "lsblk").chmod(0o755)

@@ -1,4 +1,4 @@
-"""``fer-edge flash write`` on cards that fail, and ended at any moment: what is left is whole or clearly unbootable."""
+"""``fer-edge flash write`` on failing cards, and killed at any moment: the card is complete or clearly unbootable."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def write(image: Path, target: object, *more: object) -> subprocess.CompletedPro
 
 
 def is_whole(card: FaultyCard, image: Path) -> bool:
-    """Whether the card holds the image; if not, it must be one that no Pi starts from."""
+    """Return whether the card contains the image; if not, check that no Pi can boot from it."""
     wanted, found = image.read_bytes(), card.path.read_bytes()
     if found[: len(wanted)] == wanted:
         return True
@@ -59,8 +59,8 @@ def test_killed_at_any_moment_the_card_is_whole_or_clearly_unbootable(card: Faul
     assert write(image, card.path).returncode == 0
     total = card.operations()
     assert is_whole(card, image)
-    # The kernel cuts writes into pieces, mostly of 128 KiB, so this is in the midst of them too; those near the end are
-    # where it is decided.
+    # The kernel splits writes into parts, usually of 128 KiB, so that this is also within one. Those near the end are
+    # decisive.
     moments = sorted({0, 1, 9, total // 2, *range(total - 4, total)})
     outcomes = {}
     for moment in moments:
@@ -73,7 +73,7 @@ def test_killed_at_any_moment_the_card_is_whole_or_clearly_unbootable(card: Faul
             outcomes[moment] = "old"
         else:
             outcomes[moment] = "whole" if is_whole(card, image) else "unbootable"
-        # It may come to its end with a few pieces fewer than before.
+        # It may need a few parts fewer than before.
         assert (code, outcomes[moment]) == (0, "whole") or code == -signal.SIGKILL
     assert outcomes[0] == "old"
     assert {outcomes[moment] for moment in moments[1:-4]} == {"unbootable"}
@@ -148,7 +148,7 @@ def test_interrupted_it_says_in_one_line_how_the_card_is_left(
     card.set(delay_s=0.02)
     process = start(image, card.path)
     assert process.stderr is not None
-    assert process.stderr.readline().startswith("writing")  # the old table is gone, and the new one far away
+    assert process.stderr.readline().startswith("writing")  # the old table is erased, and the new one not yet written
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == code, said

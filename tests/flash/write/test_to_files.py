@@ -137,7 +137,7 @@ def test_a_file_that_another_program_has_locked_is_not_written(image: Path, card
     with card.open("r+b") as held:
         if lock == "flock":
             fcntl.flock(held, fcntl.LOCK_SH)
-        else:  # as QEMU holds the disk of a running machine: shared locks on bytes from 100 (block/file-posix.c)
+        else:  # like QEMU's locks on the disk of a running machine: shared locks on bytes from 100 (block/file-posix.c)
             fcntl.fcntl(held, fcntl.F_OFD_SETLK, struct.pack("hhqqi4x", fcntl.F_RDLCK, os.SEEK_SET, 100, 4, 0))
         done = write(image, card)
     assert_one_line(done, 2, f"{card}: in use: another program has locked it")
@@ -146,7 +146,7 @@ def test_a_file_that_another_program_has_locked_is_not_written(image: Path, card
 
 @pytest.mark.skipif(shutil.which("flock") is None, reason="flock is not installed")
 def test_a_file_is_locked_while_it_is_written(image: Path, card: Path) -> None:
-    os.truncate(image, 256 * MIB)  # long enough that it cannot end before it is stopped
+    os.truncate(image, 256 * MIB)  # so long that it cannot end before it is stopped
     os.truncate(card, 260 * MIB)
     writing = subprocess.Popen(
         command_line("flash", "write", image, card, "--yes", "--no-verify"),
@@ -157,7 +157,7 @@ def test_a_file_is_locked_while_it_is_written(image: Path, card: Path) -> None:
     )
     assert writing.stderr is not None
     assert writing.stderr.readline().startswith("writing")
-    os.kill(writing.pid, 19)  # SIGSTOP: in the midst of it
+    os.kill(writing.pid, 19)  # SIGSTOP: while it writes
     try:
         refused = subprocess.run(["flock", "-n", card, "true"], check=False)
         other = write(image, card, "--even-if-fixed", card)

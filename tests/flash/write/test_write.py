@@ -1,4 +1,4 @@
-"""``fer-edge flash write`` on files and loop devices: what is refused, what is written, and what is said."""
+"""``fer-edge flash write`` on files and loop devices: refusals, the written bytes, and the messages."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def image(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def card(tmp_path: Path) -> Path:
-    """A file that stands for a used card: a FAT with a config.txt, and old data everywhere else."""
+    """Create a file like a used card: a FAT with a config.txt, and old data everywhere else."""
     path = tmp_path / "card"
     path.write_bytes(used_card(16 * MIB, OLD))
     return path
@@ -52,7 +52,7 @@ def write(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
 
 
 def assert_holds(card: Path, image: Path) -> None:
-    """The card holds the image, old data after that, and no backup of a partition table at its end."""
+    """Assert that the card contains the image, then old data, and no backup of a partition table at its end."""
     wanted, found = image.read_bytes(), card.read_bytes()
     assert found[: len(wanted)] == wanted
     assert found[-MIB:] == bytes(MIB)
@@ -136,7 +136,7 @@ def test_the_disk_with_the_running_system_is_never_written(tmp_path: Path, image
     root = found.stdout.strip()
     if not Path(root).is_block_device():
         pytest.skip("the root file system lies on no device that is seen here")
-    done = write(image, root, "--even-if-fixed", root, cwd=tmp_path)  # without --yes, come what may
+    done = write(image, root, "--even-if-fixed", root, cwd=tmp_path)  # without --yes, in all cases
     assert_one_line(done, 2, root, "may not be written")
 
 
@@ -302,7 +302,7 @@ def test_a_checksum_beside_the_image_or_given_is_checked_first(tmp_path: Path, i
 def test_elsewhere_than_on_linux_it_says_what_to_use(platform: str) -> None:
     card = ["card", "--image", "os.img", "--config", "pi.toml", "--device", "disk2"]
     for words in (["write", "os.img", "disk2"], card):
-        # What Windows lacks is missing here too.
+        # Functions that Windows lacks are missing here too.
         code = (
             "import sys; from fer_edge.commands.cli import main; sys.modules['fcntl'] = None;"
             f"sys.platform = {platform!r}; sys.exit(main(['flash', *{words!r}]))"

@@ -1,4 +1,4 @@
-"""A camera's web server on loopback: MJPEG over HTTP, valid and with the faults of real cameras."""
+"""A camera's web server on loopback: MJPEG over HTTP, valid or with the faults of real cameras."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class MjpegServer:
 
 @contextlib.contextmanager
 def mjpeg_server(film: Path | None = None, port: int = 0) -> Iterator[MjpegServer]:
-    """Serve until the block ends; every open stream is then broken off. ``port`` 0 takes a free one."""
+    """Serve until the block ends; open streams are then interrupted. ``port`` 0 takes a free one."""
     http = _Http(("127.0.0.1", port), _Camera)
     server = http.camera = MjpegServer(http.server_address[1], film=film)
     thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -115,7 +115,7 @@ class _Camera(BaseHTTPRequestHandler):
         self.end_headers()
 
     def _send(self, kind: str, body: bytes) -> None:
-        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))  # who reads a film jumps to its index
+        wanted = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))  # readers of a film seek to its index
         self.send_response(206 if wanted else 200)
         self.send_header("Content-Type", kind)
         if wanted:
@@ -160,4 +160,4 @@ class _Camera(BaseHTTPRequestHandler):
         self.wfile.write(head.encode() + picture + b"\r\n")
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""

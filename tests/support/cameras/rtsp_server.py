@@ -1,7 +1,7 @@
-"""An RTSP server on loopback: GStreamer's, under the system's own Python, which has its bindings.
+"""GStreamer's RTSP server on loopback, under the system's own Python, which has its bindings.
 
-Run as a program, with the port or 0, it prints the port and serves ``/live``, with a password where one is given;
-imported, it starts itself in a process that a test may freeze or kill. Debian: see ``PACKAGES``.
+Run as a program, with the port or 0, it prints the port and serves ``/live``, with a password if one is given.
+Imported, it starts itself in a process that a test may suspend or kill. Debian: see ``PACKAGES``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PICTURES = (
 
 
 def why_missing() -> str | None:
-    """What to install where the server cannot run, else None."""
+    """Return what to install if the server cannot run; None if it can."""
     look = (
         "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import Gst, GstRtspServer;"
         " Gst.init(None); raise SystemExit(not all(map(Gst.ElementFactory.find, ('videotestsrc', 'x264enc',"

@@ -9,7 +9,7 @@ from fer_edge.sources.demo import DemoScene, pose_at
 from fer_edge.types import Box, Frame, UInt8Array
 
 FACE_IN_PORTRAIT = Box(177, 66, 95, 95)
-"""Where the cascade sees the face in the portrait at full size."""
+"""The face that the cascade detects in the portrait at full size."""
 
 
 def portrait() -> UInt8Array:

@@ -1,4 +1,4 @@
-"""What differs between two images of one card: file by file in its two file systems, byte by byte outside of them."""
+"""Compare two images of one card: file by file in its two file systems, byte by byte outside of them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ Files = dict[str, tuple[object, ...]]
 
 @dataclass(frozen=True)
 class Differences:
-    """Paths of files, folders and links that were added, changed or taken away, and where other bytes differ."""
+    """Paths of files, folders and links that were added, changed or removed, and positions of other differing bytes."""
 
     boot: frozenset[str]
     root: frozenset[str]
     outside: tuple[int, ...]
-    """Offsets of the MiB, outside of the two partitions, that are not the same."""
+    """Offsets of the MiB outside of the two partitions that differ."""
 
 
 def differences(before: Path, after: Path) -> Differences:
-    """Compare them, with mtools and debugfs as readers; both must have the same partitions.
+    """Compare the images, read by mtools and debugfs; both must have the same partitions.
 
     In the root, permissions and links count too. As root, owners are compared as well.
     """
@@ -72,7 +72,7 @@ def _changed(before: Files, after: Files) -> frozenset[str]:
 
 
 def _outside(before: Path, after: Path, places: tuple[Partition, ...]) -> tuple[int, ...]:
-    """Where they differ outside of ``places``, whose starts and ends are multiples of a MiB in our stand-ins."""
+    """Return where they differ outside of ``places``, whose starts and ends are multiples of a MiB in our stand-ins."""
     inside = [range(each.start, each.start + each.size) for each in places]
     found = []
     with before.open("rb") as first, after.open("rb") as second:

@@ -25,7 +25,7 @@ STOCK = {
 
 
 def make_fat(folder: Path, bits: int) -> Path:
-    """A FAT with the files of ``STOCK``."""
+    """Create a FAT with the files of ``STOCK``."""
     path = folder / "made.fat"
     with path.open("wb") as stream:
         stream.truncate(BITS[bits])
@@ -40,6 +40,6 @@ def make_fat(folder: Path, bits: int) -> Path:
 
 @contextmanager
 def volume(path: Path, mode: str = "r+") -> Iterator[FatVolume]:
-    """The volume, open as long as the block runs."""
+    """Open the volume during the block."""
     with io.FileIO(path, mode) as stream:
         yield FatVolume(Region(stream, 0, path.stat().st_size, path.name))

@@ -24,7 +24,7 @@ _CONTROL = "control"
 
 
 def why_missing() -> str | None:
-    """What to install where the card cannot be had, else None."""
+    """Return what to install if the card cannot be created; None if it can."""
     try:
         found = subprocess.run([_SYSTEM_PYTHON, "-c", "import fusepy"], capture_output=True, check=False)
     except OSError:
@@ -35,7 +35,7 @@ def why_missing() -> str | None:
 
 
 class FaultyCard:
-    """A card of the test's own; ``path`` is the file that stands for it."""
+    """A card of the test; ``path`` is the file that represents it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "card"
@@ -47,7 +47,7 @@ class FaultyCard:
         ``kill_at``: the operation (write or sync) before which the process that asks is killed by SIGKILL.
         ``fail_from``, ``fail_with``: the offset from which on writes fail, and the errno; ``fail_sync``: all syncs do.
         ``unreadable``: an offset whose reads fail with EIO. ``flip``: an offset whose lowest bit reads inverted.
-        ``delay_s``: how long each write takes. ``size``: what the card seems to have, in bytes.
+        ``delay_s``: how long each write takes. ``size``: apparent size of the card in bytes.
         """
         self._control.write_text(json.dumps(faults))
 
@@ -58,7 +58,7 @@ class FaultyCard:
 
 @contextlib.contextmanager
 def faulty_card(folder: Path, content: Path) -> Iterator[FaultyCard]:
-    """A card that holds what the file ``content`` does, mounted in ``folder`` for the length of the block."""
+    """Mount a card with the bytes of the file ``content`` in ``folder`` for the duration of the block."""
     folder.mkdir()
     process = subprocess.Popen([_SYSTEM_PYTHON, __file__, str(folder), str(content)], stderr=subprocess.DEVNULL)
     try:
@@ -133,7 +133,7 @@ def _serve(folder: str, content: str) -> None:
                 raise fusepy.FuseOSError(errno.EIO)
             return 0
 
-    # No threads, so that operations have an order; no cache of the kernel's, so that each of them comes here.
+    # No threads, so that operations have an order; no kernel cache, so that each of them is handled here.
     fusepy.FUSE(Card(), folder, foreground=True, nothreads=True, direct_io=True, big_writes=True, attr_timeout=0)
 
 

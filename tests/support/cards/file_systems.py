@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 MIB = 1 << 20
-_EPOCH = "1759276800"  # 2025-10-01, so that nothing hangs on today's date
+_EPOCH = "1759276800"  # 2025-10-01, so that nothing depends on today's date
 _PACKAGES = {
     "sfdisk": "fdisk",
     "mkfs.vfat": "dosfstools",
@@ -25,18 +25,18 @@ _PACKAGES = {
 
 
 def find_program(name: str) -> str | None:
-    """Where ``name`` is; Debian has some of them in folders that users do not search."""
+    """Return the path of the program ``name``; Debian has some in folders that are not on a user's PATH."""
     return shutil.which(name, path=os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin")
 
 
 _MISSING = sorted({package for name, package in _PACKAGES.items() if find_program(name) is None})
 
 needs_programs = pytest.mark.skipif(bool(_MISSING), reason=f"needs Debian's packages {' '.join(_MISSING)}")
-"""Marks what makes images, or checks them."""
+"""Mark for tests that create or check images with these programs."""
 
 
 def run_program(command: list[str], text: str = "", *, codes: tuple[int, ...] = (0,)) -> str:
-    """Run it to its end, in a UTF-8 locale and at a fixed date; what it printed."""
+    """Run a program in a UTF-8 locale with a fixed date; return its output."""
     program = find_program(command[0])
     assert program, f"{command[0]} is not installed"
     environment = {
@@ -55,37 +55,37 @@ def run_program(command: list[str], text: str = "", *, codes: tuple[int, ...] = 
 
 
 def assert_fat_is_clean(path: Path, offset: int = 0, size: int | None = None) -> None:
-    """fsck.fat finds nothing to say of the FAT in ``path``; of one within an image, a copy is looked at."""
+    """Assert that fsck.fat finds no fault in the FAT in ``path``; in an image, a copy is checked."""
     copy = path
     if size is not None:
         copy = cut_out(path, path.with_suffix(".part"), offset, size)
     said = run_program(["fsck.fat", "-n", str(copy)])
     lines = [line for line in said.splitlines() if not line.startswith("fsck.fat ")]
-    assert len(lines) == 1, said  # how many files and clusters there are, and no complaint
+    assert len(lines) == 1, said  # the number of files and clusters, and no fault
     if copy != path:
         copy.unlink()
 
 
 def assert_ext4_is_clean(path: Path, offset: int = 0) -> None:
-    """e2fsck finds nothing to say of the ext4 in ``path``."""
+    """Assert that e2fsck finds no fault in the ext4 in ``path``."""
     run_program(["e2fsck", "-f", "-n", f"{path}?offset={offset}"])
 
 
 def fat_tree(path: Path, folder: Path, offset: int = 0) -> dict[str, bytes]:
-    """All files on a FAT by their path, as mtools reads them (into ``folder``)."""
+    """Return all files on a FAT by path, as read by mtools (into ``folder``)."""
     folder.mkdir()
     run_program(["mcopy", "-s", "-n", "-i", f"{path}@@{offset}", "::", str(folder)])
     return {str(each.relative_to(folder)): each.read_bytes() for each in folder.rglob("*") if each.is_file()}
 
 
 def debugfs(path: Path, request: str, offset: int = 0) -> str:
-    """What debugfs prints of the ext4 in ``path``."""
+    """Return the output of debugfs for the ext4 in ``path``."""
     return run_program(["debugfs", "-R", request, f"{path}?offset={offset}"])
 
 
 @contextmanager
 def flipped(path: Path, changes: Mapping[int, int]) -> Iterator[None]:
-    """The file with other bytes at these places, while the block runs."""
+    """Change the file's bytes at these places during the block."""
     with path.open("r+b", buffering=0) as stream:
         old = {}
         for at, value in changes.items():

@@ -1,4 +1,4 @@
-"""A Raspberry Pi's root folder in which the first-boot scripts really run; its commands note how they are called."""
+"""A Raspberry Pi's root folder in which the first-boot scripts run; its commands record their calls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PROGRAMS = """
 cat cp chmod cmp cut dd dirname grep head install ln mkdir mv printf rm sed sh sleep tail tee tr wc
 """.split()  # noqa: SIM905 — as a list, each word would take a line
 
-# Each call is its name and its arguments, a NUL after each, and one more NUL.
+# A call is recorded as its name and arguments, each with a NUL after it, and one more NUL.
 _NOTE = '#!/bin/sh\n{ printf \'%s\\0\' "${0##*/}" "$@"; printf \'\\0\'; } >>"$CALLS"\n'
 _CHPASSWD = _NOTE + 'cat >>"$CALLS.stdin"\n'
 _GETENT = """#!/bin/sh
@@ -35,8 +35,8 @@ case "$1 $2" in
   "group gpio") exit 2 ;;
 esac
 """
-# The power fails at the call of the number in $CUT: everything that belongs to the script is gone at once. What was
-# written stays, as on a medium that keeps what it was given. It does not write through, which takes long.
+# The power fails at call number $CUT: all processes of the script end at once. Writes are kept, as on a medium
+# without a cache. It does not sync, which would take long.
 _SYNC = """#!/bin/sh
 count=$(($(cat "$CALLS.syncs" 2>/dev/null || echo 0) + 1))
 echo "$count" >"$CALLS.syncs"
@@ -46,7 +46,7 @@ echo "$count" >"$CALLS.syncs"
 
 @dataclass
 class Sandbox:
-    """``root`` is the Pi's, with its boot partition at ``boot``."""
+    """``root`` is the Pi's root folder, with its boot partition at ``boot``."""
 
     folder: Path
     shell: str = "dash"
@@ -70,7 +70,7 @@ class Sandbox:
         if self.with_helpers:
             _program(self.root / IMAGER, _NOTE)
             _program(self.root / USERCONF, _NOTE)
-        # What the scripts need of the system and no more, so that nothing here depends on what else it has.
+        # Only the programs that the scripts need, so that nothing depends on others of this system.
         for name in _PROGRAMS:
             found = shutil.which(name)
             assert found, name
@@ -87,7 +87,7 @@ class Sandbox:
     def run(
         self, script: Path, *arguments: str, user: str = "ada", cut: int | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run a script to its end, or to the ``cut``-th time that it writes to the medium."""
+        """Run a script to its end, or until it writes to the medium for the ``cut``-th time."""
         (self.folder / "calls.syncs").unlink(missing_ok=True)
         shell = shutil.which(self.shell)
         assert shell
@@ -114,7 +114,7 @@ class Sandbox:
         return subprocess.CompletedProcess([str(script)], started.returncode, output, "")
 
     def calls(self) -> list[list[str]]:
-        """Each call of a stand-in: its name and its arguments."""
+        """Return each call of a stand-in: its name and its arguments."""
         path = self.folder / "calls"
         if not path.exists():
             return []
@@ -122,7 +122,7 @@ class Sandbox:
 
 
 def have_shells(*names: str) -> str:
-    """Those of the shells that are missing."""
+    """Return those of the shells that are missing."""
     return ", ".join(name for name in names if shutil.which(name) is None)
 
 
@@ -133,7 +133,7 @@ def _program(path: Path, text: str) -> None:
 
 
 def compose(sandbox: Sandbox, style: Style, config: PiConfig, install: str = INSTALL) -> None:
-    """Put onto the sandbox's boot partition what a card would have."""
+    """Write the files of a card to the sandbox's boot partition."""
     boot = FolderVolume(sandbox.boot)
     boot.put({"cmdline.txt": CMDLINE, "config.txt": "[all]\n"})
     for file in first_boot_files(system_of(style), config, boot):
@@ -146,14 +146,14 @@ def everything_on(folder: Path) -> bytes:
 
 
 def set_up(sandbox: Sandbox, style: Style) -> None:
-    """What the style itself runs, to its end, without a complaint."""
+    """Run the style's own script to its end, without an error."""
     script = sandbox.boot / ("firstrun.sh" if style is Style.SYSTEMD else SETUP)
     ran = sandbox.run(script, *([] if style is Style.SYSTEMD else [style]))
     assert ran.returncode == 0 and "failed" not in ran.stdout, ran.stdout
 
 
 def first_boot(sandbox: Sandbox) -> str:
-    """The service, to its good end; gives what it prints."""
+    """Run the service to its successful end; return its output."""
     ran = sandbox.run(sandbox.root / STATE / "first-boot.sh")
     assert ran.returncode == 0, ran.stdout
     return ran.stdout

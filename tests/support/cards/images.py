@@ -26,7 +26,7 @@ def partition_table(partitions: list[tuple[int, int]]) -> bytes:
 
 
 def used_card(size: int, old: bytes) -> bytes:
-    """A card of ``size`` bytes, from 6 MiB, that was written before: a FAT16 with a config.txt, and ``old`` bytes."""
+    """Create a used card of ``size`` bytes, 6 MiB or more: a FAT16 with a config.txt, and ``old`` bytes."""
     sectors, table_sectors = 4200, 17
     boot = struct.pack(
         "<3s8sHBHBHHBHHHII", b"\xeb\x3c\x90", b"test", 512, 1, 1, 1, 16, sectors, 0xF8, table_sectors, 0, 0, 0, 0
@@ -40,7 +40,7 @@ def used_card(size: int, old: bytes) -> bytes:
 
 def write_image(path: Path, size: int, *, seed: int = 1, zeros: tuple[tuple[int, int], ...] = ()) -> Path:
     """An image of ``size`` bytes that begins with a partition table; ``zeros`` are its holes, as (start, end)."""
-    # Soon packed, and no two of its 4096 bytes are equal.
+    # Packs quickly, and all of its 4096-byte blocks differ.
     noise = random.Random(seed).randbytes(4088)
     data = bytearray(b"".join(block.to_bytes(8, "big") + noise for block in range(size // 4096 + 1))[:size])
     data[:512] = partition_table([(2048, max(size // 512 - 2048, 1))])
@@ -85,7 +85,7 @@ def zipped(image: Path) -> Path:
 
 
 def why_no_loop_device() -> str | None:
-    """Why loop devices cannot be had here, else None."""
+    """Return why loop devices cannot be used here; None if they can."""
     if os.geteuid() != 0:
         return "loop devices need root"
     if not Path("/dev/loop-control").exists():
@@ -96,7 +96,7 @@ def why_no_loop_device() -> str | None:
 
 @contextlib.contextmanager
 def loop_device(backing: Path) -> Iterator[str]:
-    """The name of a loop device over ``backing`` for the length of the block."""
+    """Yield the name of a loop device over ``backing`` for the duration of the block."""
     found = subprocess.run(["losetup", "--find", "--show", backing], capture_output=True, text=True, check=True)
     device = found.stdout.strip()
     try:

@@ -18,10 +18,10 @@ from fer_flash.settings.pi_config import PiConfig, load_pi_config
 from fer_flash.settings.sha512_crypt import sha512_crypt
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
-"""The system's own, which has what Debian packages: parsers that are not ours."""
+"""The system's own Python, with Debian's packages: independent parsers."""
 PASSWORD = "correct horse"
 HASH = sha512_crypt(PASSWORD, "tests", rounds=1000)
-"""Of few rounds, so that the tests need not wait for the usual number."""
+"""With few rounds, so that the tests are fast."""
 PASSPHRASE = "battery staple"
 CMDLINE = (
     b"console=serial0,115200 console=tty1 root=PARTUUID=1f2e3d4c-02 rootfstype=ext4 fsck.repair=yes rootwait resize\n"
@@ -29,7 +29,7 @@ CMDLINE = (
 
 
 class FolderVolume:
-    """A folder as if it were a file system of an image."""
+    """A folder with the interface of an image's file system."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -74,7 +74,7 @@ def secret_file(path: Path, text: str) -> Path:
 
 
 def write_pi_toml(folder: Path, tables: Mapping[str, Mapping[str, Any]] | None = None) -> Path:
-    """``pi.toml`` and the files of its secrets; ``tables`` go over an account with a password, a key and a network."""
+    """Write ``pi.toml`` and the files of its secrets: account with password, key and network, or ``tables``."""
     secret_file(folder / "password", PASSWORD + "\n")
     secret_file(folder / "passphrase", PASSPHRASE + "\n")
     whole: dict[str, dict[str, Any]] = {
@@ -95,7 +95,7 @@ def pi_config(folder: Path, tables: Mapping[str, Mapping[str, Any]] | None = Non
 
 
 class Reader:
-    """A program of the system's Python that reads a JSON value a line and answers with one; started once for many."""
+    """A program in the system's Python that answers each line of JSON with one; started once for many."""
 
     def __init__(self, program: str) -> None:
         loop = "import json, sys\nfor line in sys.stdin:\n    print(json.dumps(answer(json.loads(line))), flush=True)\n"
@@ -119,7 +119,7 @@ class Reader:
 
 
 def system_python_has(*modules: str) -> bool:
-    """Whether the system's Python can import all of these; ``gi:NM:1.0`` is a library behind gi."""
+    """Return whether the system's Python can import all of these; ``gi:NM:1.0`` is a library used through gi."""
     lines = []
     for module in modules:
         name, _, version = module.removeprefix("gi:").partition(":")

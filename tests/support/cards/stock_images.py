@@ -1,8 +1,8 @@
-"""Small stand-ins for Raspberry Pi OS images: true partition tables and file systems, stub contents.
+"""Small stand-ins for Raspberry Pi OS images: real partition tables and file systems, with stub contents.
 
-They are laid out as the project pi-gen does it (export-image/prerun.sh): a boot partition 8 MiB into the image, made by
+They have the layout of the project pi-gen (export-image/prerun.sh): a boot partition 8 MiB into the image, made by
 ``mkfs.vfat -F 32 -s 4 -n bootfs`` (since March 2026 ``-s 1``), and a root by ``mkfs.ext4 -L rootfs -O
-^64bit,^huge_file``; so are the files on the boot partition (stage1/00-boot-files, export-image/05-finalise). No root
+^64bit,^huge_file``; as are the files on the boot partition (stage1/00-boot-files, export-image/05-finalise). No root
 rights, no mounts, no loop devices.
 """
 
@@ -23,7 +23,7 @@ Table = Literal["mbr", "gpt"]
 MIB = 1 << 20
 SECTOR = 512
 DISK_ID = "1f2e3d4c"
-"""The disk identifier in the MBR: PARTUUIDs are made of it."""
+"""The disk identifier in the MBR, from which PARTUUIDs are made."""
 GPT_ROOT_UUID = "6c0f3a52-98d1-4f0e-8a5b-27c1d1b0e6f4"
 
 
@@ -36,12 +36,12 @@ class Link:
 
 Files = Mapping[str, str | bytes | Link]
 Changes = Mapping[str, str | bytes | Link | None]
-"""Files to add or to replace; None takes one away."""
+"""Files to add or to replace; None removes one."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """What a Debian release brings, whatever the style."""
+    """The contents of a Debian release, the same for every style."""
 
     version: str
     codename: str
@@ -50,11 +50,11 @@ class Release:
 
 @dataclass(frozen=True)
 class StyleMarkers:
-    """What distinguishes an image of one customisation style from others."""
+    """The differences of an image of one customisation style from others."""
 
     packages: tuple[str, ...]
     cmdline: str = ""
-    """What cmdline.txt has at its end, after a space."""
+    """The end of cmdline.txt, after a space."""
     boot: Files = field(default_factory=dict)
     root: Files = field(default_factory=dict)
 
@@ -137,7 +137,7 @@ runcmd.late_require_time_sync bool plain
         },
     ),
 }
-"""The marker files and packages of each style; where they are known from stands above each."""
+"""The marker files and packages of each style, with their source above each."""
 
 
 def make_stock_image(
@@ -154,12 +154,12 @@ def make_stock_image(
     root: Changes | None = None,
     system: Path | None = None,
 ) -> Path:
-    """Make ``folder/NAME.img``, sparse, in about a second; give its path.
+    """Create ``folder/NAME.img``, sparse, in about a second; return its path.
 
-    ``style`` None leaves every marker out. ``boot`` and ``root`` change its files, by path in the partition.
+    With ``style`` None it has no marker. ``boot`` and ``root`` change its files, by path in the partition.
     A boot partition below 130 MiB would not be FAT32 with the default clusters of 2 KiB, which are 4 sectors; with 128
-    sectors it becomes FAT16. ``system`` is a folder with a whole system, which becomes the root file system: what it
-    lacks of the stand-ins is added to it.
+    sectors it becomes FAT16. ``system`` is a folder with a complete system for the root file system; missing stand-in
+    files are added to it.
     """
     markers = STYLES[style] if style else StyleMarkers(packages=())
     path = folder / f"{release}-{style}-{arch}-{table}.img"
@@ -262,7 +262,7 @@ def _root_files(release: Release, markers: StyleMarkers, arch: str, partuuid: st
 
 
 def package_status(package: str, arch: str, version: str = "1.0-1") -> str:
-    """A package's paragraph in /var/lib/dpkg/status."""
+    """Return a package's paragraph in /var/lib/dpkg/status."""
     return (
         f"Package: {package}\nStatus: install ok installed\nPriority: optional\nSection: admin\n"
         f"Maintainer: Nobody <nobody@example.org>\nArchitecture: {arch}\nVersion: {version}\n"
@@ -271,7 +271,7 @@ def package_status(package: str, arch: str, version: str = "1.0-1") -> str:
 
 
 def _elf(arch: str) -> bytes:
-    """The header of an ELF program: class and machine, and nothing to run."""
+    """Return the header of an ELF program: class and machine, without code."""
     wide = arch == "arm64"
     identification = b"\x7fELF" + bytes([2 if wide else 1, 1, 1]) + bytes(9)
     machine = 183 if wide else 40  # EM_AARCH64, EM_ARM

@@ -1,7 +1,7 @@
-"""More of the root file system of Raspberry Pi OS than the stand-ins of ``stock_images`` have: small, but real texts.
+"""More files of Raspberry Pi OS's root file system than ``stock_images`` has: small, but with real contents.
 
-``whole_root`` makes a stand-in an image for which all of ``image_assumptions`` hold. Each text is an extract of what
-the package or project named next to it ships.
+With ``whole_root``, all of ``image_assumptions`` hold for a stand-in. Each text is an extract from the package or
+project named next to it.
 """
 
 from __future__ import annotations

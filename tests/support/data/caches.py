@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 VARIABLE = "XDG_CACHE_HOME"
-_USERS = os.environ.get(VARIABLE)  # as it was before any test: conftest.py imports this module first
+_USERS = os.environ.get(VARIABLE)  # before any test: conftest.py imports this module first
 
 
 @contextmanager
 def cache_in(folder: Path) -> Iterator[None]:
     """Use ``folder`` as the cache folder of this process and its children."""
     with pytest.MonkeyPatch.context() as patch:
-        # Building its list of fonts takes matplotlib seconds, and it may well be there already.
+        # matplotlib takes seconds to build its list of fonts, and the user may have one already.
         patch.setenv("MPLCONFIGDIR", os.environ.get("MPLCONFIGDIR") or str(_users_folder() / "matplotlib"))
         patch.setenv(VARIABLE, str(folder))
         yield
@@ -25,7 +25,7 @@ def cache_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def users_cache() -> Iterator[None]:
-    """The user's own cache, for the real FER2013: it may lie there, and decoding it takes half a minute."""
+    """Use the user's own cache, for the real FER2013, which may be in it: decoding takes half a minute."""
     with pytest.MonkeyPatch.context() as patch:
         if _USERS is None:
             patch.delenv(VARIABLE, raising=False)

@@ -1,7 +1,7 @@
 """Miniature FER2013 files in every format of the real one, with optional faults.
 
-Each class is a different grating, symmetric left to right so that mirrored copies keep their class. A tiny network
-gets far above chance within a few epochs.
+Each class is a different grating, symmetric so that mirrored copies keep their class. A tiny network
+becomes much better than chance within a few epochs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LABELS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 USAGES = ("Training", "PublicTest", "PrivateTest")
 FER2013_COLUMNS = ("emotion", "pixels", "Usage")
 ICML_COLUMNS = ("emotion", " Usage", " pixels")
-"""The header of icml_face_data.csv, blanks and all."""
+"""The header of icml_face_data.csv, with its blanks."""
 
 # Waves per image (vertical, horizontal) of each class's grating.
 _WAVES = ((1, 0), (2, 0), (3, 0), (0, 1), (0, 2), (1, 1), (2, 2))
@@ -46,7 +46,7 @@ class MiniRow:
 def mini_images(
     labels: Sequence[int] | npt.NDArray[np.int64], *, seed: int = 0, side: int = 48
 ) -> npt.NDArray[np.uint8]:
-    """Noisy images uint8 [N, side, side], one for each label."""
+    """Return noisy images uint8 [N, side, side], one for each label."""
     rng = np.random.default_rng(seed)
     axis = (np.arange(side) + 0.5) / side - 0.5
     images = np.empty((len(labels), side, side), np.uint8)
@@ -85,7 +85,7 @@ def write_mini_fer2013(
 ) -> Path:
     """Write a miniature FER2013 to ``path`` and return it; the suffix selects the format.
 
-    Faults are added at the end, each made of another image: ``duplicates`` repeat a Training row, ``leaks`` put a
+    Faults are added at the end, each from another image: ``duplicates`` repeat a Training row, ``leaks`` put a
     PublicTest image into Training too, ``conflicts`` repeat a Training image with another label, ``blanks`` are
     Training images of one grey value each.
     """
@@ -105,7 +105,7 @@ def write_mini_fer2013(
 
 
 def csv_bytes(rows: Iterable[MiniRow], *, columns: Sequence[str] = FER2013_COLUMNS, newline: str = "\n") -> bytes:
-    """The CSV text of ``rows`` in the given column order and spelling."""
+    """Return ``rows`` as CSV text in the given column order and spelling."""
     lines = [",".join(columns)]
     for row in rows:
         values = {
@@ -118,7 +118,7 @@ def csv_bytes(rows: Iterable[MiniRow], *, columns: Sequence[str] = FER2013_COLUM
 
 
 def write_csv(path: Path, text: bytes, *, member: str = "fer2013.csv") -> Path:
-    """Pack CSV ``text`` as the ending of ``path`` says: .csv, .xz, .gz, .zip or .tar.gz (``member`` within)."""
+    """Pack CSV ``text`` by the suffix of ``path``: .csv, .xz, .gz, .zip or .tar.gz (as ``member``)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.name.endswith(".tar.gz"):
         with tarfile.open(path, "w:gz") as archive:
@@ -140,7 +140,7 @@ def write_csv(path: Path, text: bytes, *, member: str = "fer2013.csv") -> Path:
 
 @cache
 def _find_real_fer2013() -> Dataset | str:
-    """The real data set, or why it is not here; looked for, and decoded, once a session."""
+    """Return the real data set, or the reason why it is missing; searched and decoded once per session."""
     try:
         with users_cache():
             dataset = load_dataset()
@@ -155,9 +155,9 @@ def _find_real_fer2013() -> Dataset | str:
 
 
 def real_fer2013() -> Dataset:
-    """The real data set, found as the project finds it, and shared by all tests, hence read-only.
+    """Return the real data set, found as by the program, read-only because all tests share it.
 
-    The calling test is skipped where there is none.
+    Skips the calling test if it is missing.
     """
     found = _find_real_fer2013()
     if isinstance(found, str):

@@ -18,9 +18,9 @@ KINDS = (".jpg", ".png", ".bmp", ".webp", ".tif", ".jpeg")
 
 
 def write_image_set(root: Path, classes: dict[str, str], *, count: int = 12, seed: int = 0) -> Path:
-    """``count`` images for each folder of ``classes`` (folder's name: FER2013's label), every one unlike the others.
+    """Write ``count`` different images for each folder of ``classes`` (folder's name: FER2013's label).
 
-    Kinds and sizes change from image to image, every second one is in colour, and some are wider than they are high.
+    Format and size change between images, every second one is in colour, and some are wider than high.
     """
     for number, (folder, label) in enumerate(classes.items()):
         (root / folder).mkdir(parents=True, exist_ok=True)
@@ -34,6 +34,6 @@ def write_image_set(root: Path, classes: dict[str, str], *, count: int = 12, see
 
 
 def recipe_text(path: Path, labels: tuple[str, ...], classes: dict[str, str], extra: str = "") -> str:
-    """``[data]`` of a recipe for one set; ``extra`` are more lines of its table."""
+    """Return ``[data]`` of a recipe for one set; ``extra`` are more lines of its table."""
     table = ", ".join(f'"{name}" = "{label}"' for name, label in classes.items())
     return f"[data]\nlabels = {list(labels)!r}\n[[data.sets]]\npath = '{path}'\n{extra}\nclasses = {{ {table} }}\n"

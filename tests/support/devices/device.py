@@ -20,9 +20,9 @@ from pathlib import Path
 from fer_flash.payload.releases import RELEASES, Release
 
 MakePayload = Callable[..., Path]
-"""What the fixture ``make_payload`` is."""
+"""The type of the fixture ``make_payload``."""
 SYSTEM_PYTHON = Path("/usr/bin/python3")
-"""What a device has; ``install.sh`` takes no other."""
+"""The Python of a device, the only one that ``install.sh`` uses."""
 _VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 _TRY = """\
 set -e
@@ -88,7 +88,7 @@ esac
 
 @functools.cache
 def why_no_device() -> str | None:
-    """What this machine lacks for one; None where it can have one."""
+    """Return what this machine lacks for a device; None if it can have one."""
     if os.geteuid() != 0:
         return "only root has mount namespaces"
     if missing := [program for program in ("unshare", "nsenter", "flock") if shutil.which(program) is None]:
@@ -107,40 +107,40 @@ def _said(command: list[str | Path]) -> str:
 
 
 def this_release() -> Release:
-    """The release whose Python runs the tests; the device says to be of it."""
+    """Return the release whose Python runs the tests; the device has this release."""
     return next(release for release in RELEASES.values() if release.python == _VERSION)
 
 
 class Device:
-    """What runs in the namespace of the process ``leader``."""
+    """Commands in the namespace of the process ``leader``."""
 
     def __init__(self, leader: int) -> None:
         self._leader = leader
 
     def run(self, *words: object, stdin: str = "", timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-        """Run a command there to its end, whatever that is."""
+        """Run a command there; return its result, also if it fails."""
         return subprocess.run(
             self.command(*words), input=stdin, capture_output=True, text=True, timeout=timeout_s, check=False
         )
 
     def command(self, *words: object) -> list[str]:
-        """The words that run a command there."""
+        """Return the command line that runs a command there."""
         clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
         return ["nsenter", f"--mount=/proc/{self._leader}/ns/mnt", *clean, *map(str, words)]
 
     def path(self, name: str) -> Path:
-        """Where the file ``name`` of the device is seen from here; an absolute link in it leads elsewhere."""
+        """Return the path of the device's file ``name`` on this machine; absolute links in it lead elsewhere."""
         return Path(f"/proc/{self._leader}/root") / name.lstrip("/")
 
     def asked_of_systemctl(self) -> list[str]:
-        """What the stand-in was asked, a line for each call."""
+        """Return the calls of the fake systemctl, one per line."""
         log = self.path("/run/systemctl.log")
         return log.read_text().splitlines() if log.exists() else []
 
 
 @contextlib.contextmanager
 def device(folder: Path) -> Iterator[Device]:
-    """A fresh one; ``folder`` is where its own files may lie."""
+    """Yield a new device, with its files in ``folder``."""
     (scratch := folder / "device").mkdir()
     (systemctl := folder / "systemctl").write_text(_SYSTEMCTL)
     systemctl.chmod(0o755)

@@ -19,7 +19,7 @@ def write_tree(root: Path, files: Mapping[str, str]) -> Path:
 
 
 def write_vcgencmd(folder: Path, answer: str, monkeypatch: pytest.MonkeyPatch, script: str = "") -> Path:
-    """Put a `vcgencmd` on PATH that prints the file which is returned, at first ``answer``, or runs ``script``.
+    """Put a `vcgencmd` on PATH that prints the returned file, initially ``answer``, or runs ``script``.
 
     It uses only shell built-ins, because PATH may be empty.
     """

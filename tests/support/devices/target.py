@@ -1,4 +1,4 @@
-"""A device that ``fer-edge deploy`` works on: what is there, and how to ask for it."""
+"""A device for ``fer-edge deploy``: its files, and the command line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONFIG = "/etc/fer-edge/config.toml"
 
 @dataclass(frozen=True)
 class Target:
-    """A device, the sshd that lets one in, and the payload that it gets first."""
+    """A device, its sshd, and its first payload."""
 
     device: Device
     sshd: Sshd
@@ -36,7 +36,7 @@ class Target:
 
     @property
     def staging(self) -> str:
-        """Where payloads are copied to."""
+        """The folder to which payloads are copied."""
         return f"{'/root' if self.sshd.user == 'root' else '/home/pi'}/.cache/fer-edge/payload"
 
     @property

@@ -1,4 +1,4 @@
-"""A fresh virtual environment as ``pip install fer-edge`` leaves it on a Pi: the project and what the base needs."""
+"""A virtual environment as after ``pip install fer-edge`` on a Pi: the project and the base requirements."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ CHECKOUT = Path(__file__).parents[3]
 def make_base_environment(folder: Path, wheel: Path) -> Path:
     """Make a virtual environment in ``folder``, install ``wheel`` in it and return its ``fer-edge`` command.
 
-    The packages of locks/edge.txt are linked from the environment the tests run in, which holds them already; other
-    packages of that environment are hidden.
+    The packages of locks/edge.txt are linked from the environment of the tests; its other packages are hidden.
     """
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
     site = Path(sysconfig.get_path("purelib", "venv", vars={"base": str(folder)}))
@@ -49,7 +48,7 @@ def lock_path(lock: str) -> Path:
 
 
 def locked(lock: str) -> dict[str, str]:
-    """Name and version of each requirement in the lock file ``lock``, whatever platform it is for."""
+    """Return name and version of each requirement in the lock file ``lock``, for any platform."""
     text = lock_path(lock).read_text()
     return dict(re.findall(r"^([a-z0-9.-]+)==(\S+)", text, flags=re.MULTILINE))
 

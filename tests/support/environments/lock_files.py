@@ -1,4 +1,4 @@
-"""Parts of the lock files, as requirements that pip takes with their hashes."""
+"""Parts of the lock files, as requirements for pip with their hashes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ TEST_TOOLS = frozenset(
 
 
 def requirements(lock: str, *, only: Set[str] | None = None, without: Set[str] = frozenset()) -> dict[str, str]:
-    """Name and text, with hashes, of each requirement of the lock file ``lock``; of those in ``only`` if given.
+    """Return name and text, with hashes, of each requirement of the lock file ``lock``, or of those in ``only``.
 
-    pip would take all of a file that is named as a constraint, hence this. Raises KeyError where one is not there.
+    With the file as a constraint, pip would check all of it. Raises KeyError if a name is missing.
     """
     text = lock_path(lock).read_text()
     blocks = re.findall(r"^[a-z0-9].*(?:\n    .*)*", text, flags=re.MULTILINE)

@@ -10,6 +10,6 @@ from fer_edge.types import Box, Face, Search, UInt8Array
 
 
 def find(detector: FaceDetector, gray: UInt8Array, region: Box | None = None, **hints: Any) -> list[Face]:
-    """The faces in ``region`` (None: all) of ``gray``; ``hints`` are the other fields of ``Search``."""
+    """Return the faces in ``region`` (None: all) of ``gray``; ``hints`` are the other fields of ``Search``."""
     whole = Search.whole(gray)
     return detector.detect(gray, replace(whole, region=whole.region if region is None else region, **hints))

@@ -1,9 +1,8 @@
 """Foreign models: the first blocks of networks of ``keras.applications`` with a new head.
 
-Without their weights, these networks say nothing of an image. So BatchNorm's statistics are taken from the miniature
-data, and the head is the linear one that fits its labels best: enough to name nearly all of it, which a conversion that
-mistakes channels, range or order would not. Whole ones would do, too, but take minutes, and are too deep for int8
-without having been trained.
+The networks have random weights. BatchNorm's statistics are taken from the miniature data, and the head is the best
+linear fit to its labels, which classifies nearly all images correctly. A conversion with wrong channels, range or order
+does not. Complete networks would take minutes, and are too deep for int8 without training.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Images = npt.NDArray[np.float32]
 
 
 def with_head(base: Any, cut: str, dataset: Dataset, scale: Callable[[Images], Images], order: list[int]) -> Any:
-    """``base`` up to the layer ``cut``, then a softmax over the labels of ``dataset`` in the order ``order``.
+    """Return ``base`` up to the layer ``cut``, then a softmax over the labels of ``dataset`` in the order ``order``.
 
     ``scale`` is the preprocessing that belongs to ``base``: of float32 [N, H, W, 3], 0..255.
     """

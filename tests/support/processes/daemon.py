@@ -16,25 +16,25 @@ from typing import Any
 from support.processes.edge_command import clean_environment, command_line, lines_of
 
 PATIENCE_S = 60.0
-"""How long a test waits for what should come within seconds: machines are busy."""
+"""Time limit for things that should take seconds: machines are busy."""
 
 
 @dataclass
 class Daemon:
-    """A running daemon in ``folder``, its configuration ``c.toml`` and its events ``events.jsonl``."""
+    """A running daemon in ``folder``, with its configuration ``c.toml`` and its events ``events.jsonl``."""
 
     folder: Path
     process: subprocess.Popen[str]
     notified: list[str] = field(default_factory=list)
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
-        """What was written so far, of these kinds or of all."""
+        """Return the events written so far, of these kinds or of all."""
         path = self.folder / "events.jsonl"
         lines = lines_of(path) if path.exists() else []
         return [line for line in lines if not kinds or line["kind"] in kinds]
 
     def wait_for(self, what: Callable[[], object], *, running: bool = True) -> None:
-        """Wait until ``what`` is true; the daemon must not end before, unless it may."""
+        """Wait until ``what`` is true; the daemon must not end before, unless that is permitted."""
         until = time.monotonic() + PATIENCE_S
         while not what():
             assert not running or self.process.poll() is None, f"ended: {self.errors()}"
@@ -42,20 +42,20 @@ class Daemon:
             time.sleep(0.02)
 
     def wait_for_events(self, count: int, *kinds: str) -> list[dict[str, Any]]:
-        """Wait for the first ``count`` events of these kinds."""
+        """Wait for the first ``count`` events of these kinds, and return them."""
         self.wait_for(lambda: len(self.events(*kinds)) >= count)
         return self.events(*kinds)[:count]
 
     def count(self, message: str) -> int:
-        """How many of the messages to the service manager begin with ``message``."""
+        """Return how many messages to the service manager begin with ``message``."""
         return sum(told.startswith(message) for told in self.notified)
 
     def errors(self) -> str:
-        """Standard error so far."""
+        """Return its standard error so far."""
         return (self.folder / "stderr").read_text()
 
     def stop(self) -> int:
-        """End it as systemd does; the exit code."""
+        """Stop it as systemd does; return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
 
@@ -64,7 +64,7 @@ class Daemon:
 def running_daemon(
     folder: Path, config: str, *, environment: Mapping[str, str] | None = None, watchdog_s: float = 60.0
 ) -> Iterator[Daemon]:
-    """``fer-edge run --config`` with ``config`` as its file; killed at the end of the block if it still runs."""
+    """Run ``fer-edge run --config`` with ``config`` as its file; kill it at the end of the block if it still runs."""
     (folder / "c.toml").write_text(config)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener, (folder / "stderr").open("w") as errors:
         (folder / "notify").unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def running_daemon(
 
 
 def _read(listener: socket.socket, notified: list[str], over: threading.Event) -> None:
-    """Read messages until ``over`` is set and none is left: the last ones may still be in the socket then."""
+    """Read messages until ``over`` is set and none is left, since some may still be in the socket."""
     listener.settimeout(0.05)
     while True:
         try:

@@ -33,7 +33,7 @@ class Decoder:
 def fer_edge(
     *arguments: object, cwd: Path, stdout: int | None = None, settings: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command to its end; ``stdout`` may be a file descriptor instead of a pipe.
+    """Run the command and return its result; ``stdout`` may be a file descriptor instead of a pipe.
 
     ``settings`` are variables ``FER_EDGE_…`` of its environment.
     """
@@ -50,14 +50,14 @@ def fer_edge(
 
 
 def command_line(*arguments: object) -> list[str]:
-    """The command as a list, under the interpreter that runs the tests."""
+    """Return the command as a list, for the interpreter that runs the tests."""
     return [sys.executable, "-m", "fer_edge", *map(str, arguments)]
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without settings that would change the command's behaviour.
+    """Return this process's environment without settings that would change the command's behaviour.
 
-    Those of OpenCV were left there by what a test called in this process.
+    Those of OpenCV may have been set by functions that a test called in this process.
     """
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("FER_EDGE_", "OPENCV_"))}
     return clean if Decoder.chosen is None else {**clean, "FER_EDGE_SOURCE_DECODER": Decoder.chosen}
@@ -73,12 +73,12 @@ def assert_one_line(result: subprocess.CompletedProcess[str], code: int, *parts:
 
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines."""
+    """Return the objects of a file of JSON lines."""
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def face_picture() -> UInt8Array:
-    """A grey picture, uint8 [480, 640], with one face."""
+    """Return a grey picture, uint8 [480, 640], with one face."""
     return DemoScene().render(FACE_AT_S, 0)
 
 
@@ -106,7 +106,7 @@ def write_video(path: Path, frames: int = 30, *, code: str = "mp4v", fps: float 
 
 
 def demo_pixels(frames: int) -> list[UInt8Array]:
-    """The first frames of the demo source."""
+    """Return the first frames of the demo source."""
     pixels = []
     with DemoSource(SourceSettings()) as source:
         for _ in range(frames):

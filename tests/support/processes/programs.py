@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def script(path: Path, text: str) -> Path:
-    """A shell script at ``path`` that can be started."""
+    """Write an executable shell script to ``path``."""
     path.write_text(f"#!/bin/sh\n{text}\n")
     path.chmod(0o755)
     return path

@@ -1,4 +1,4 @@
-"""What a process does to the world, by the system calls that it makes: strace, and reading what it writes."""
+"""The effects of a process on files and network, from its system calls: run strace and parse its output."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _CALLS = (
     *("%file", "%network", "write", "writev", "pwrite64", "pwritev", "?pwritev2", "sendfile", "?copy_file_range"),
     *("?splice", "?vmsplice", "mmap", "?memfd_create", "?io_uring_setup", "?process_vm_writev", "?shmget", "?ptrace"),
 )
-"""Every way out that a picture could take. ``?``: where the system has that call."""
+"""Every call that could let a picture out. ``?``: only if the system has that call."""
 
 _WRITES = {"write", "writev", "pwrite64", "pwritev", "pwritev2", "send", "sendto", "sendmsg", "sendfile", "vmsplice"}
-"""Calls whose first argument is where bytes go, and whose result is how many."""
+"""Calls whose first argument is the destination of bytes, and whose result is their number."""
 _COPIES = {"copy_file_range": 2, "splice": 2}
-"""The same for calls that name it at another place."""
+"""The same for calls with the destination in another argument."""
 _CHANGES = {
     *("rename", "renameat", "renameat2", "unlink", "unlinkat", "rmdir", "mkdir", "mkdirat", "mknod", "mknodat"),
     *("link", "linkat", "symlink", "symlinkat", "truncate", "chmod", "fchmodat", "fchmodat2", "chown", "lchown"),
     *("fchownat", "utime", "utimes", "utimensat", "futimesat", "setxattr", "lsetxattr", "mount", "umount2"),
 }
 _EVASIONS = {"memfd_create", "io_uring_setup", "process_vm_writev", "shmget", "ptrace"}
-"""Ways around what is looked at here: there must be none."""
+"""Calls that would bypass these checks: none may occur."""
 _OPENING, _CLOSING = "([{", ")]}"
 
 
@@ -43,11 +43,11 @@ class SystemCall:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a process did to the world.
+    """The effects of a process.
 
     ``paths`` were opened for writing, created, renamed, removed or mapped for writing; ``addresses`` connected to,
-    sent to or bound, such as ``127.0.0.1:1883``; ``written`` tells bytes by where they went: a path, or what strace
-    calls a socket or pipe. ``evasions`` are calls that could pass by all of that.
+    sent to or bound, such as ``127.0.0.1:1883``; ``written`` has the number of bytes by destination: a path, or
+    strace's name of a socket or pipe. ``evasions`` are calls that could bypass all of that.
     """
 
     paths: frozenset[str] = frozenset()
@@ -58,7 +58,7 @@ class Footprint:
 
 @functools.cache
 def why_no_strace() -> str | None:
-    """Why no process can be traced here; None where one can."""
+    """Return why no process can be traced here; None if one can."""
     if shutil.which("strace") is None:
         return "needs strace: apt-get install strace"
     tried = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
@@ -71,7 +71,7 @@ def traced(
     environment: Mapping[str, str],
     meanwhile: Callable[[], None] = lambda: None,
 ) -> Footprint:
-    """Run ``command`` in ``folder``; return the system calls of it and its children. ``meanwhile`` is called once."""
+    """Run ``command`` in ``folder``, and call ``meanwhile`` once; return the system calls of it and its children."""
     reason = why_no_strace()
     if reason is not None:
         pytest.skip(reason)
@@ -96,7 +96,7 @@ def traced(
 
 
 def footprint(calls: Iterable[SystemCall], folder: Path) -> Footprint:
-    """What ``calls`` of a process that began in ``folder`` did; those that failed did nothing, but for connecting."""
+    """Return the effects of ``calls`` of a process that began in ``folder``; of failed ones, only connecting counts."""
     paths: set[str] = set()
     addresses: set[str] = set()
     evasions: set[str] = set()
@@ -120,12 +120,12 @@ def footprint(calls: Iterable[SystemCall], folder: Path) -> Footprint:
 
 
 def parse(lines: Iterable[str]) -> Iterator[SystemCall]:
-    """The calls in the lines of ``strace -f``; one that another thread interrupted is put together again."""
+    """Return the calls in the lines of ``strace -f``; the parts of an interrupted one are joined."""
     begun: dict[str, str] = {}
     for line in lines:
         pid, _, rest = line.partition(" ")
         rest = rest.strip()
-        if rest.startswith(("---", "+++")):  # a signal, an end
+        if rest.startswith(("---", "+++")):  # a signal or an exit
             continue
         resumed = re.match(r"<\.\.\. \w+ resumed>", rest)
         if resumed is not None:
@@ -137,7 +137,7 @@ def parse(lines: Iterable[str]) -> Iterator[SystemCall]:
 
 
 def parse_call(text: str) -> SystemCall:
-    """``name(argument, …) = result``. Raises ValueError for anything else."""
+    """Parse ``name(argument, …) = result``. Raises ValueError for anything else."""
     name, bracket, rest = text.partition("(")
     if not bracket or not name.isidentifier():
         raise ValueError(f"no system call: {text!r}")
@@ -149,14 +149,14 @@ def parse_call(text: str) -> SystemCall:
 
 
 def _split(text: str) -> tuple[tuple[str, ...], int]:
-    """The arguments before the bracket that closes the call, and the place behind it."""
+    """Return the arguments before the closing bracket of the call, and the position after it."""
     arguments, begin, depth, place = [], 0, 0, 0
     while place < len(text):
         character = text[place]
         if character == '"':
             place = _end_of_string(text, place)
             continue
-        if character == "<" and place > begin:  # an annotation hangs on what stands before it
+        if character == "<" and place > begin:  # an annotation belongs to the text before it
             place = _end_of_annotation(text, place)
             continue
         if character == ")" and depth == 0:
@@ -178,7 +178,7 @@ def _end_of_string(text: str, place: int) -> int:
 
 
 def _end_of_annotation(text: str, place: int) -> int:
-    """Behind ``<…>``: a path, in which strace writes < and > as numbers, or a socket's ends, ``[a->b]``."""
+    """Return the position after ``<…>``: a path, in which strace writes < and > as numbers, or a socket, ``[a->b]``."""
     arrows = not text.startswith("</", place)
     depth = 0
     while place < len(text):
@@ -193,7 +193,7 @@ def _end_of_annotation(text: str, place: int) -> int:
 
 
 def _annotation(text: str) -> str | None:
-    """``/dev/null`` of ``3</dev/null<char 1:3>>``; None where there is none."""
+    """Return ``/dev/null`` of ``3</dev/null<char 1:3>>``; None if it has no path."""
     match = re.match(r"\w+<", text)
     if match is None:
         return None
@@ -202,7 +202,7 @@ def _annotation(text: str) -> str | None:
 
 
 def _unescaped(text: str) -> str:
-    """The text behind C's escapes, one character for each byte that is escaped."""
+    """Return the text without C's escapes, one character for each escaped byte."""
     names = {"n": "\n", "t": "\t", "r": "\r", "v": "\v", "f": "\f"}
     pattern = re.compile(r"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))")
 
@@ -230,7 +230,7 @@ def _shared_for_writing(call: SystemCall) -> bool:
 
 
 def _named_paths(call: SystemCall, folder: Path) -> Iterator[str]:
-    """All paths among the arguments, absolute; a descriptor before one is the folder that it counts from."""
+    """Return all paths in the arguments, absolute; a path is relative to the descriptor before it, if any."""
     base = str(folder)
     for argument in call.arguments:
         base = _annotation(argument) or base

@@ -18,7 +18,7 @@ from support.processes.edge_command import clean_environment
 
 
 class Terminal:
-    """``command``, run in a terminal of ``size`` rows and columns.
+    """Run ``command`` in a terminal of ``size`` rows and columns.
 
     ``settings`` are more variables of its environment.
     """
@@ -55,7 +55,7 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     def read_until(self, is_there: Callable[[str], object], within_s: float = 60.0) -> None:
-        """Read until ``is_there`` is true of what was said since the last answer."""
+        """Read until ``is_there`` is true for the output since the last answer."""
         until = time.monotonic() + within_s
         while not is_there(self.said):
             assert time.monotonic() < until, self.said
@@ -66,7 +66,7 @@ class Terminal:
                     assert is_there(self.said), self.said
 
     def end(self) -> int:
-        """Its exit code."""
+        """Return its exit code."""
         until = time.monotonic() + 60
         while True:  # read while waiting: a full terminal would block the process
             ended = self.process.poll() is not None

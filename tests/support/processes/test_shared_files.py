@@ -1,4 +1,4 @@
-"""Test processes share a folder that one of them creates completely, or not at all."""
+"""Test processes share a folder that one of them creates completely or not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_it_is_created_once_and_no_process_sees_an_incomplete_one(tmp_path: Path
         created.append(path)
         path.mkdir()
         (path / "first").touch()
-        assert not folder.exists()  # no process may see a part of it
+        assert not folder.exists()  # no process may see it incomplete
         (path / "second").touch()
 
     def call(_: int) -> Path:

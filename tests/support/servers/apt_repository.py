@@ -21,7 +21,7 @@ MISSING = ", ".join(name for name in _PROGRAMS if shutil.which(name) is None)
 needs_apt = pytest.mark.skipif(bool(MISSING), reason=f"no {MISSING}: apt-get install apt dpkg gpg gpg-agent")
 
 KEYRING = "usr/share/keyrings/test-archive-keyring.pgp"
-"""Where an image has the key of the repository."""
+"""Path of the repository's key in an image."""
 
 
 def make_deb(
@@ -72,13 +72,13 @@ class Repository:
         self.key = self.new_key("repository")
 
     def new_key(self, name: str) -> bytes:
-        """Make a key to sign with from now on; returns its public half."""
+        """Create a key with which to sign from now on; return its public key."""
         self._signer = f"{name}@example"
         self._gpg("--passphrase", "", "--quick-generate-key", self._signer, "ed25519", "sign", "never")
         return self._gpg("--export", self._signer)
 
     def publish(self, *, valid_until: str | None = None) -> None:
-        """Write the lists of what is in the pool, and sign them."""
+        """Write the indexes of the pool, and sign them."""
         lists = self.folder / "dists" / "stable" / "main" / f"binary-{self.architecture}"
         lists.mkdir(parents=True, exist_ok=True)
         packages = "".join(_stanza(deb, self.folder) for deb in sorted(self.pool.glob("*.deb"))).encode()
@@ -95,11 +95,11 @@ class Repository:
 
     @property
     def url(self) -> str:
-        """Its address while it is served."""
+        """Its address while it is running."""
         return f"http://127.0.0.1:{self.port}"
 
     def on_image(self, key: bytes | None = None) -> dict[str, bytes]:
-        """What an image has that takes packages from here: files by their path on its root file system."""
+        """Return the files of an image that uses this repository, by path on its root file system."""
         source = f"Types: deb\nURIs: {self.url}\nSuites: stable\nComponents: main\nSigned-By: /{KEYRING}\n"
         return {"etc/apt/sources.list.d/test.sources": source.encode(), KEYRING: key or self.key}
 
@@ -114,7 +114,7 @@ class Repository:
 
 @contextmanager
 def served(repository: Repository) -> Iterator[Repository]:
-    """Serve it while the block runs, at the port that it had before, if it had one."""
+    """Serve it during the block, at its previous port, if any."""
 
     class Handler(SimpleHTTPRequestHandler):
         def log_message(self, *arguments: object) -> None:

@@ -11,14 +11,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Answers:
-    """``status`` is the answer to each POST, unless ``next_statuses`` holds some for the next ones."""
+    """``status`` is the response to each POST, unless ``next_statuses`` contains some for the next ones."""
 
     port: int = 0
     status: int = 204
     next_statuses: list[int] = field(default_factory=list)
     location: str | None = None
     bodies: list[bytes] = field(default_factory=list)
-    """What was posted and taken, in order."""
+    """The accepted posts, in order."""
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     """Path and headers of every request."""
 
@@ -30,7 +30,7 @@ class Answers:
 
 @contextmanager
 def web_server(answers: Answers | None = None) -> Iterator[Answers]:
-    """Serves while the block runs, at the port of ``answers`` if that has one."""
+    """Serve during the block, at the port of ``answers`` if it has one."""
     told = answers or Answers()
 
     class Handler(BaseHTTPRequestHandler):

@@ -11,7 +11,7 @@ _HELD: list[socket.socket] = []
 
 @contextlib.contextmanager
 def silent_server() -> Iterator[socket.socket]:
-    """A listener that takes connections and never says a word."""
+    """Yield a listener that accepts connections and never sends anything."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener
 

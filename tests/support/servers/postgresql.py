@@ -1,4 +1,4 @@
-"""A PostgreSQL server of Debian's package, in a folder of its own, on a Unix socket."""
+"""A PostgreSQL server of Debian's package, in a temporary folder, on a Unix socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A real sshd on loopback that lets one into a device, and what a client needs to know of it."""
+"""A real sshd on loopback for logging in to a device, and the configuration of its client."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_sshd = pytest.mark.skipif(
 
 @dataclass(frozen=True)
 class Sshd:
-    """A running sshd. With ``config``, ssh connects to the host ``device`` as ``user``, who may become root."""
+    """A running sshd. With ``config``, ssh connects to the host ``device`` as ``user``, which may become root."""
 
     user: str
     config: Path
@@ -34,12 +34,12 @@ class Sshd:
 
 @contextlib.contextmanager
 def sshd(device: Device, folder: Path) -> Iterator[Sshd]:
-    """Keys, settings and logs lie in ``folder``, which the device must see."""
+    """Keys, settings and logs are in ``folder``, which must be visible in the device."""
     for name in ("host", "user"):
         made = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
         subprocess.run(made, check=True, capture_output=True)
     port = _port()
-    # As on Raspberry Pi OS; where sudo is not installed here, root itself.
+    # As on Raspberry Pi OS; root itself if sudo is not installed here.
     user = "pi" if shutil.which("sudo") else "root"
     if user == "pi":
         device.run("useradd", "--create-home", "--password", "*", user)

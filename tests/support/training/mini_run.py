@@ -1,4 +1,4 @@
-"""A miniature training: a run that the real command trains on a miniature FER2013."""
+"""A miniature training run, by the real command on a miniature FER2013."""
 
 from __future__ import annotations
 

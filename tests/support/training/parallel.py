@@ -1,4 +1,4 @@
-"""Commands that train together as several processes, on a network so small that starting them is most of their work."""
+"""Distributed training by several processes, with such a small network that starting takes most of the time."""
 
 from __future__ import annotations
 
@@ -47,17 +47,17 @@ PATIENCE_S = 300
 
 
 def write_training(folder: Path) -> None:
-    """The miniature data, the recipe and the module of its network."""
+    """Write the miniature data, the recipe and the module of its network."""
     write_mini_fer2013(folder / "fer2013.csv", per_class=24, test_per_class=8, leaks=3)
     (folder / "recipe.toml").write_text(RECIPE)
     (folder / "tiny_network.py").write_text(NETWORK)
-    # A machine that has JAX alone; looking for TensorFlow, Keras would load it in each process.
+    # As on a machine with JAX alone: Keras would find TensorFlow and load it in each process.
     (folder / "without/tensorflow").mkdir(parents=True)
     (folder / "without/tensorflow/__init__.py").write_text('raise ImportError("not on this machine")\n')
 
 
 def environment_of(folder: Path) -> dict[str, str]:
-    """JAX alone, one thread a process, code compiled quickly and kept for the next process."""
+    """Return an environment with JAX alone, one thread per process, quick compilation and a cache of compiled code."""
     environment = environment_with(folder / "fer2013.csv")
     environment.pop("KERAS_BACKEND", None)
     return {
@@ -72,7 +72,7 @@ def environment_of(folder: Path) -> dict[str, str]:
 
 
 def start(folder: Path, *options: str | Path, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    """``fer-edge train`` in ``folder``; it is not waited for."""
+    """Start ``fer-edge train`` in ``folder``, without waiting for it."""
     return subprocess.Popen(
         [sys.executable, "-m", "fer_edge", "train", *map(str, options)],
         stdout=subprocess.PIPE,
@@ -90,9 +90,9 @@ def start_pair(
     environments: tuple[dict[str, str], dict[str, str]] = ({}, {}),
     wait_s: int = 120,
 ) -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
-    """Two processes that train together; process 0's run is ``folder``/run, and process 1 is to write nothing.
+    """Start two processes that train together. Process 0's run is ``folder``/run; process 1 must not write anything.
 
-    Skips where JAX cannot connect processes.
+    Skips the test if JAX cannot connect processes.
     """
     try:
         check_own_name()
@@ -112,7 +112,7 @@ def start_pair(
 
 
 def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
-    """What ``process`` said, once it has ended."""
+    """Return the result of ``process`` once it has ended."""
     try:
         said = process.communicate(timeout=PATIENCE_S)
     except subprocess.TimeoutExpired:
@@ -130,7 +130,7 @@ def wait_until(happened: Callable[[], bool]) -> None:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that was free a moment ago."""
+    """Return a port of the loopback interface that was free a moment ago."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

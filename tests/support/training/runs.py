@@ -1,4 +1,4 @@
-"""Folders of training runs, changed as things that happen change them."""
+"""Change the folder of a training run as an interruption does."""
 
 from __future__ import annotations
 

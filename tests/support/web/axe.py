@@ -1,4 +1,4 @@
-"""axe-core, which finds faults of accessibility, installed by npm and run in the page that a browser shows."""
+"""axe-core, which finds accessibility faults, installed by npm and run in the page of a browser."""
 
 from __future__ import annotations
 

@@ -19,13 +19,13 @@ from fer_edge.errors import FerEdgeError
 
 
 def browser_is_missing() -> str | None:
-    """Why no browser can be had here; None where one can."""
+    """Return why no browser can run here; None if one can."""
     absent = [program for program in ("chromium", "chromedriver") if shutil.which(program) is None]
     return f"{' and '.join(absent)} is not installed: apt-get install chromium-driver" if absent else None
 
 
 class Browser:
-    """One window; closes it, and ends both programs, at the end of the block."""
+    """Open one window; close it and end both programs at the end of the block."""
 
     def __init__(self, folder: Path, width: int = 1280, height: int = 900, *, dark: bool = False) -> None:
         self._folder, self._dark = folder, dark
@@ -77,15 +77,15 @@ class Browser:
         self._ask("POST", f"{self._session}/url", {"url": url})
 
     def run(self, script: str, *arguments: object) -> Any:
-        """What ``script``, the body of a function, returns."""
+        """Return the result of ``script``, the body of a function."""
         return self._ask("POST", f"{self._session}/execute/sync", {"script": script, "args": arguments})
 
     def run_async(self, script: str) -> Any:
-        """What ``script``, the body of a function, passes to its last argument, a function."""
+        """Return the value that ``script``, the body of a function, passes to its last argument, a function."""
         return self._ask("POST", f"{self._session}/execute/async", {"script": script, "args": []})
 
     def text(self, selector: str) -> str:
-        """The text that is shown of the first match of ``selector``; empty where there is none."""
+        """Return the visible text of the first match of ``selector``; empty if it has no match."""
         script = "const e = document.querySelector(arguments[0]); return e?.checkVisibility() ? e.innerText : ''"
         return str(self.run(script, selector))
 
@@ -102,16 +102,16 @@ class Browser:
         self._ask("POST", f"{self._session}/actions", {"actions": actions})
 
     def console(self) -> list[str]:
-        """What stood in the console since it was asked for last: errors, and what a policy kept from loading."""
+        """Return the console's messages since the last call: errors, and loads that a policy blocked."""
         return [entry["message"] for entry in self._ask("POST", f"{self._session}/se/log", {"type": "browser"})]
 
     def picture(self, path: Path, *, whole: bool = True) -> None:
-        """Write what the window shows, or the ``whole`` page, as PNG."""
+        """Write the visible part, or the ``whole`` page, as PNG."""
         found = self._devtools("Page.captureScreenshot", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(found["data"]))
 
     def wait(self, what: str, condition: Callable[[], object], seconds: float = 60.0) -> None:
-        """Wait until ``condition`` is true; fails with ``what`` when it takes too long."""
+        """Wait until ``condition`` is true; fail with ``what`` after a timeout."""
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}; page: {self.text('body')}"

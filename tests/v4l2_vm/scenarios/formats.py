@@ -104,7 +104,8 @@ def watch() -> None:
                     if not isinstance(frame, Frame):
                         continue
                     # The driver shows a test pattern until the first frame of the video is there.
-                    known = fourcc == "MJPG" or frame.gray[BELOW_TEXT:].tobytes() in film  # one is not kept exactly
+                    # MJPG is lossy.
+                    known = fourcc == "MJPG" or frame.gray[BELOW_TEXT:].tobytes() in film
                     if frames == 0 and not known:
                         continue
                     frames += 1

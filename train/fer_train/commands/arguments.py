@@ -161,19 +161,19 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         "--tune",
         action="store_true",
         help="search the ranges of the recipe's [tune] instead, with Optuna; the same command, or one with --resume, "
-        "joins a search that is at work. Without --storage, --out must be on a local disk",
+        "joins a search that is running. Without --storage, --out must be on a local disk",
     )
     search.add_argument(
         "--storage",
         metavar="URL",
         help="with --tune: keep the study in PostgreSQL, postgresql://USER:PASSWORD@HOST/DATABASE, so that several "
-        "machines search together; each runs the same command with an --out of its own (default: study.db in --out)",
+        "machines search together; each runs the same command with a different --out (default: study.db in --out)",
     )
     search.add_argument(
         "--workers",
         type=count,
         metavar="N",
-        help="with --tune: so many trials at once, each a process that has its share of the cores (default: 1)",
+        help="with --tune: number of trials at once, each in a process with a share of the cores (default: 1)",
     )
 
 
@@ -204,9 +204,9 @@ def _train(arguments: argparse.Namespace) -> int:
 
         return search(arguments)
     if arguments.workers is not None:
-        raise ConfigError("--workers: is for --tune")
+        raise ConfigError("--workers: needs --tune")
     if arguments.storage is not None:
-        raise ConfigError("--storage: is for --tune")
+        raise ConfigError("--storage: needs --tune")
     from fer_train.commands.train import run
 
     return run(arguments)

@@ -59,7 +59,7 @@ def soft_labels(arguments: argparse.Namespace) -> int:
     if arguments.out.exists() and not arguments.force:
         raise InputError(f"{arguments.out}: already exists; choose another --out, or replace it with --force")
     if not arguments.out.parent.is_dir():
-        raise OutputError(f"{arguments.out.parent}: no such folder to write {arguments.out.name} into")
+        raise OutputError(f"{arguments.out.parent}: this folder does not exist; make it, or choose another --out")
     models = [path if is_bundle(path) else model_file(path) for path in arguments.teachers]
     dataset = load_dataset(arguments.data)
     probabilities = predict_soft_labels(models, dataset, arguments.temperature)

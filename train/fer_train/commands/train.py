@@ -19,6 +19,7 @@ from fer_train.locks import is_held
 from fer_train.recipe.recipe import Recipe, load_recipe, with_weights
 from fer_train.training.run_folder.files import CONFIG, LOCK
 from fer_train.training.run_folder.folder import check_run, in_use
+from fer_train.training.tracking import check_tracking
 
 _WAIT_S = 300.0
 
@@ -69,6 +70,7 @@ def _train(
         if is_held(out / LOCK):
             raise InputError(in_use(out))
     check_packages()
+    check_tracking(recipe.tracking)
     logging.getLogger("fer_train").setLevel(logging.INFO)
     from fer_train.data.dataset import load_data
     from fer_train.training.targets import training_targets

@@ -173,5 +173,5 @@ def _classes(dataset: Dataset) -> dict[str, dict[str, int]]:
 
 
 def _imbalance(counts: dict[str, int]) -> float | None:
-    """Return the size of the largest class over that of the smallest; None if a class has no image."""
+    """Return how many times larger the largest class is than the smallest; None if a class has no image."""
     return round(max(counts.values()) / min(counts.values()), 2) if min(counts.values()) else None

@@ -35,12 +35,12 @@ def check_coordinator(address: str) -> None:
         reason = reason_of(error)
     raise ConfigError(
         f"--coordinator {address}: process 0 cannot listen there ({reason}): "
-        "give an address of its own machine, and a free port"
+        "give an address of that machine and a free port"
     )
 
 
 def check_own_name() -> None:
-    """Check that this machine's name resolves to an address of its own, which Gloo binds to.
+    """Check that this machine's name resolves to an address of this machine, to which Gloo binds.
 
     JAX uses Gloo between CPUs, and starts it next to GPUs too unless ``JAX_PLATFORMS`` leaves ``cpu`` out. Where the
     name does not resolve, Gloo fails with ``rv == 0``, after the data have been read and the processes have met.

@@ -19,7 +19,7 @@ MAX_BITS = 4
 nearly all at 0, 2 and 4 bits were near duplicates, and some at 6. It is always even: half of the bits are set."""
 
 _BANDS = MAX_BITS + 1
-"""Two hashes that differ in at most ``MAX_BITS`` bits are equal in at least one of this number of bands."""
+"""Bands into which a hash is cut: two hashes that differ in up to ``MAX_BITS`` bits are equal in one or more bands."""
 _PROGRESS_EVERY = 64
 
 

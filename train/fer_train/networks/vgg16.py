@@ -126,7 +126,7 @@ def _from_file(path: Path) -> dict[str, list[Float32Array]]:
     import keras
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file of weights; give --weights imagenet, none or a path")
+        raise InputError(f"{path}: this file of weights does not exist; give --weights imagenet, none or a path")
     try:
         if _holds_model(path):
             donor = keras.models.load_model(path, compile=False)

@@ -16,6 +16,7 @@ from fer_train.recipe.data import DataSettings
 from fer_train.recipe.loop import LoopSettings
 from fer_train.recipe.model import ModelSettings, Vgg16Settings
 from fer_train.recipe.targets import TargetSettings
+from fer_train.recipe.tracking import TrackingSettings
 
 RUN_CONFIG = "config.toml"
 """Name of the file in a run's folder that contains its recipe with all defaults."""
@@ -30,6 +31,9 @@ class Recipe(Settings, frozen=True):
     augment: AugmentSettings = AugmentSettings()
     targets: TargetSettings = TargetSettings()
     loop: LoopSettings = LoopSettings()
+    tracking: Annotated[
+        TrackingSettings | None, Meta(description="Not set: the run is recorded in its folder alone.")
+    ] = None
 
     def _check(self) -> None:
         require(

@@ -1,8 +1,8 @@
 """Label-preserving augmentation with NumPy and OpenCV, the same under every Keras backend.
 
 One affine warp for each image does flip, rotation, scale, shift and the resize to the training size: about 1 % of a
-training step's time on two CPU cores. A kind that is off draws no random number, so that recipes without a new kind
-train as before.
+training step's time on two CPU cores. A kind that is off draws no random number, so that a new
+kind does not change the results of recipes without it.
 """
 
 from __future__ import annotations

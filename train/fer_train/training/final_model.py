@@ -46,7 +46,7 @@ def write_final_model(
 ) -> Path:
     """Write the run's model for inference, of fixed input size, and its record with ``made_by``; return its path.
 
-    The model is that of the best epoch on PublicTest, or, with ``loop.averaged_epochs``, the mean of the last epochs.
+    This is the model of the best epoch on PublicTest, or, with ``loop.averaged_epochs``, the mean of the last epochs.
     ``training`` is the training set of the last epoch.
     """
     if recipe.loop.averaged_epochs:

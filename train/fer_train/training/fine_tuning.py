@@ -21,7 +21,7 @@ def first_weights(path: Path, model: Any, labels: Sequence[str]) -> list[Float32
     ``path`` is a ``.keras`` file or the folder of a run. If its labels differ, the last layer's weights are left out.
 
     Raises:
-        InputError: if there is no such file.
+        InputError: if the file does not exist.
         ModelError: if it contains another network.
     """
     file = model_file(path)

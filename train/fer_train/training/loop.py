@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from fer_train.training.run_folder.files import CHECKPOINT, CURVES, LearnedData,
 from fer_train.training.run_folder.folder import check_run, complete_epoch, only_writer, open_run, save_epoch
 from fer_train.training.run_folder.history import Progress
 from fer_train.training.teacher import teacher_of
+from fer_train.training.tracking import Tracking
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +100,8 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
             log.info("resuming after epoch %d", progress.epoch)
             strategy.on_main(lambda: complete_epoch(run, progress, recipe.loop))
         trainer = _Trainer(recipe, network, run, strategy)
+        tracking = Tracking(recipe, run, resumed=progress.epoch > 0)
+        strategy.on_main(lambda: held.enter_context(tracking))
 
         for epoch in range(progress.epoch, recipe.loop.epochs):
             started = time.monotonic()
@@ -121,6 +125,7 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
                 draw_curves(progress.history, run / CURVES, dataset.split_names)
 
             strategy.on_main(save)
+            strategy.on_main(partial(tracking.epoch, trainer.model, line))
             _log_epoch(line, recipe.loop.epochs, dataset.shown(PUBLIC_TEST))
             if on_epoch:
                 on_epoch(line)
@@ -131,7 +136,9 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
                 made_by["started_at"] = start_time.isoformat()
             if len(sets := learned_sets(run)) > 1:
                 made_by["datasets"] = sets
-            return str(write_final_model(recipe, network, dataset, run, progress, training_set(last), made_by))
+            model = write_final_model(recipe, network, dataset, run, progress, training_set(last), made_by)
+            tracking.final()
+            return str(model)
 
         return Path(strategy.on_main(write))
 

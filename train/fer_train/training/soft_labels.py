@@ -28,7 +28,7 @@ def predict_soft_labels(models: Sequence[Path], dataset: Dataset, temperature: f
     A model is a .keras file or the folder of a bundle, whose float32 variant is used.
 
     Raises:
-        InputError: if there is no Training image, or a model is missing.
+        InputError: if the data set has no Training image, or a model is missing.
         ModelError: if a model is not for these images and labels.
     """
     images = dataset.splits[TRAINING].images

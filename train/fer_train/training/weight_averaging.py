@@ -75,7 +75,7 @@ def _mean(model: Any, files: Sequence[Path]) -> list[Any]:
         weights = other.get_weights()
         same = [array.shape for array in weights] == [array.shape for array in total]
         if not same or [type(layer) for layer in other.layers] != kinds:
-            raise ModelError(f"{file}: another network than {files[0]}'s, so that there is no mean of both")
+            raise ModelError(f"{file}: another network than {files[0]}'s; they cannot be averaged")
         total = [array + more for array, more in zip(total, weights, strict=True)]
     return [(array / len(files)).astype(np.float32) for array in total]
 

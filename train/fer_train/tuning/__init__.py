@@ -1,1 +1,1 @@
-"""``fer-edge train --tune``: a search for the best values of what a recipe names in ``[tune.ranges]``."""
+"""``fer-edge train --tune``: search for the best values of the settings in ``[tune.ranges]`` of a recipe."""

@@ -34,15 +34,13 @@ LOCK = "study.lock"
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Search as ``[tune]`` of the recipe says; prints what was found, and the path of ``best.toml``."""
+    """Run the search in ``[tune]`` of the recipe; print the results and the path of ``best.toml``."""
     search, out = _search(arguments)
     if arguments.start is not None:
-        raise ConfigError("--from: a search begins each trial anew; leave --from or --tune out")
+        raise ConfigError("--from: each trial of a search starts from the beginning; leave --from or --tune out")
     several = (arguments.coordinator, arguments.processes, arguments.process, arguments.wait)
     if any(value is not None for value in several):
-        raise ConfigError(
-            "--coordinator, --processes, --process, --wait: are for one run of several processes, not for --tune"
-        )
+        raise ConfigError("--coordinator, --processes, --process and --wait are for a distributed run, not for --tune")
     _check_folder(out, resume=arguments.resume, storage=arguments.storage)
     _check_packages()
     location = StudyLocation(out)
@@ -56,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     for targets in search.targets():
         training_targets(targets, dataset, arguments.data)
     rows_sha256 = dataset.rows_sha256
-    del dataset  # each worker has its own, and this process is there to wait
+    del dataset  # each worker loads its own; this process only waits for them
     job = Job(
         out=str(out),
         search=search.to_table(),
@@ -78,19 +76,18 @@ def _work(job: Job, location: StudyLocation, search: Search, workers: int) -> No
     try:
         supervise(job, workers)
     except BaseException as error:
-        # Ctrl-C or SIGTERM: what was found so far is written all the same.
+        # Ctrl-C or SIGTERM: the results so far are written too.
         if not isinstance(error, Exception):
             found = write_results(location, search)
             error.args = (
-                f"{found.done} of {search.settings.trials} trials are done; go on with --resume --out {location.out}",
+                f"{found.done} of {search.settings.trials} trials are done;"
+                f" continue with --resume --out {location.out}",
             )
         raise
     found = write_results(location, search)
     print_text(found.text())
     if found.best is None and found.done == len(found.rows):
-        raise CheckFailedError(
-            f"{location.out}: no trial was completed; {MARKDOWN} there tells of each what became of it"
-        )
+        raise CheckFailedError(f"{location.out}: no trial was completed; see {MARKDOWN} there for the reasons")
 
 
 def _search(arguments: argparse.Namespace) -> tuple[Search, Path]:
@@ -102,7 +99,7 @@ def _search(arguments: argparse.Namespace) -> tuple[Search, Path]:
 
 
 def _check_packages() -> None:
-    """Raises MissingExtraError for what this process needs, and what the workers will."""
+    """Raise MissingExtraError if a package that this process or a worker needs is missing."""
     for package in ("optuna", "sqlalchemy", "alembic"):
         try:
             importlib.import_module(package)
@@ -120,7 +117,7 @@ def _check_folder(out: Path, *, resume: bool, storage: str | None) -> None:
     if storage is not None or (out / STUDY).exists():
         return
     if (out / TRIALS).exists():
-        raise InputError(f"{out}: holds trials, and no {STUDY}; restore a copy of it, or choose another --out")
+        raise InputError(f"{out}: holds trials but no {STUDY}; restore a copy of it, or choose another --out")
     if resume:
         raise InputError(f"{out}: nothing to resume: it holds no {STUDY}")
 
@@ -143,4 +140,4 @@ def _open(location: StudyLocation, search: Search, rows_sha256: str, *, resume: 
         fail_stale_trials(study)
         states = {attempt.state.name for attempt in study.get_trials(deepcopy=False)}
     if states and "RUNNING" not in states and not resume:
-        raise ConfigError(f"{location}: already holds a search; go on with --resume, or choose another --out")
+        raise ConfigError(f"{location}: already holds a search; continue with --resume, or choose another --out")

@@ -1,4 +1,4 @@
-"""What a worker process gets from the command that started it."""
+"""``Job``: the input of a worker process, sent by the command that started it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fer_train.tuning.storage import StudyLocation
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The command's arguments, and ``worker``, a name that the worker's trials have in the study."""
+    """The command's arguments, and ``worker``, the name under which the study lists this worker's trials."""
 
     out: str
     search: dict[str, Any]

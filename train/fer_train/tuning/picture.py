@@ -15,7 +15,7 @@ _MARKS = {"done": ("o", "tab:blue"), "pruned": ("x", "0.5"), "diverged": ("v", "
 
 
 def draw(rows: Sequence[Row], search: Search) -> bytes:
-    """Return a PNG; ``rows`` are the trials by number, at least one of them with a value."""
+    """Return a PNG. ``rows`` are the trials by number; one or more must have a value."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -85,7 +85,7 @@ def _draw_parallel(figure: Any, axes: Any, rows: Sequence[Row], search: Search) 
 
 
 def _height(each: Span | Choices, value: Any) -> float:
-    """0..1, from the lowest to the highest of its range."""
+    """Return the position of ``value`` in its range: 0 is the lowest, 1 the highest."""
     if isinstance(each, Choices):
         return each.values.index(value) / (len(each.values) - 1)
     scale = np.log if each.log else float

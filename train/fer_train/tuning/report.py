@@ -1,4 +1,4 @@
-"""What a search found: ``tune.csv`` and ``tune.md`` with all trials, ``tune.png``, and ``best.toml`` to train by."""
+"""Write the results of a search: ``tune.csv``, ``tune.md``, ``tune.png`` and the recipe ``best.toml``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CSV, MARKDOWN, PICTURE = "tune.csv", "tune.md", "tune.png"
 
 
 def write_results(location: StudyLocation, search: Search) -> Results:
-    """Write the files of the search into its folder again. Raises InputError and OutputError."""
+    """Write all result files of the search, replacing earlier ones. Raises InputError and OutputError."""
     found, out = find_results(location, search), location.out
     write_text_atomically(out / CSV, _csv(found))
     write_text_atomically(out / MARKDOWN, _markdown(found))
@@ -76,7 +76,7 @@ def _markdown(found: Results) -> str:
             *lines,
             *(["", *reasons] if reasons else []),
             "",
-            f"`{TRIALS}/NNNN/config.toml` is the recipe of each; `{BEST}` that of the best, with all its epochs.",
+            f"`{TRIALS}/NNNN/config.toml` is the recipe of trial NNNN, `{BEST}` that of the best, with all epochs.",
             "",
         ]
     )

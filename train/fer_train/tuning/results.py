@@ -1,4 +1,4 @@
-"""The trials of a search as rows, and what is printed of them."""
+"""Read the trials of a search as rows, and format the summary that is printed."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from fer_train.tuning.trials import current_attempts, is_surplus, ranked, values
 
 BEST = "best.toml"
 _ENOUGH = 10
-"""Complete trials before the importance of settings is estimated: it compares the best tenth with all."""
+"""Completed trials that an estimate of importance needs: it compares the best tenth with all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One trial: ``state`` is done, pruned, diverged, failed, running or waiting; ``value`` its best epoch's metric."""
+    """One trial. ``state``: done, pruned, diverged, failed, running or waiting. ``value``: the best epoch's metric."""
 
     number: int
     state: str
@@ -33,7 +33,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """All trials, by number; ``importance`` of each setting, summing to 1, where there are enough to tell."""
+    """All trials, by number. ``importance`` of the settings sums to 1; it is empty if too few trials are completed."""
 
     search: Search
     rows: list[Row]
@@ -43,11 +43,11 @@ class Results:
 
     @property
     def done(self) -> int:
-        """Trials that came to an end of some kind."""
+        """Number of trials that ended, in whatever state."""
         return sum(row.state not in ("running", "waiting") for row in self.rows)
 
     def text(self) -> str:
-        """The end of the command: counts, the best and its settings, and where they are."""
+        """Return the summary that is printed: counts, the best trial and its settings, the path of ``best.toml``."""
         lines = [self.counts()]
         if self.best is None:
             return f"{lines[0]}\n{printable(f'no trial was completed{self._last_reason()}')}\n"
@@ -58,24 +58,24 @@ class Results:
             lines.append(f"  {key:{width}}  {shown(value):12}{weight}".rstrip())
         own = next((row for row in self.rows if row.number == 1 and row.value is not None), None)
         if self.search.own_values() is not None and own is not None:
-            lines.append(f"the recipe as it is: trial 1, {own.value:.4f}")
+            lines.append(f"the unchanged recipe: trial 1, {own.value:.4f}")
         if not self.importance:
-            lines.append(f"(the importance of settings is told from {_ENOUGH} completed trials on)")
+            lines.append(f"(the importance of settings is shown after {_ENOUGH} completed trials)")
         return "".join(f"{printable(line)}\n" for line in (*lines, str(self.out / BEST)))
 
     def counts(self) -> str:
-        """How many trials, and what became of them."""
+        """Return the number of trials, in all and by state."""
         states = ("done", "pruned", "diverged", "failed", "running", "waiting")
         counts = {state: sum(row.state == state for row in self.rows) for state in states}
         told = ", ".join(f"{count} {state}" for state, count in counts.items() if count or state in states[:2])
         left = counts["running"] + counts["waiting"]
-        more = f"; {left} at work elsewhere or cut off: --resume goes on" if left else ""
+        more = f"; {left} still running elsewhere or interrupted: --resume continues" if left else ""
         return f"{len(self.rows)} trials: {told}{more}"
 
     def headline(self) -> str:
-        """The best trial in a few words."""
+        """Return number, metric and epoch of the best trial, in one line."""
         if self.best is None or self.best.value is None:
-            raise AssertionError("there is a best trial only with a value")
+            raise AssertionError("a best trial always has a value")
         metric = self.search.settings.metric.replace("_", "-")
         return (
             f"trial {self.best.number}, {metric} {self.best.value:.4f} on {self.search.recipe.data.split_names[1]}, "
@@ -88,7 +88,7 @@ class Results:
 
 
 def shown(value: Any) -> str:
-    """A setting's value in few characters."""
+    """Return a setting's value as short text."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -128,7 +128,7 @@ def _row(number: int, attempt: Any, search: Search) -> Row:
 
 
 def _importance(study: Any, search: Search) -> dict[str, float]:
-    """By PED-ANOVA (Watanabe et al., arXiv:2304.10255), Optuna's own choice since its version 5."""
+    """Return the importance by PED-ANOVA (Watanabe et al., arXiv:2304.10255), Optuna's default since version 5."""
     import optuna
 
     found = optuna.importance.get_param_importances(study)

@@ -1,4 +1,4 @@
-"""``[tune]`` of a recipe: how long to search, in which ranges, and the recipe of each trial. Needs no Optuna."""
+"""``[tune]`` of a recipe: the length of a search, its ranges, and the recipe of each trial. Does not import Optuna."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from fer_train.recipe.values import MAX_COUNT, Count, Seed
 MOST_TRIALS = 10_000
 """More than an SQLite file, and a sampler that reads all trials, can handle well."""
 _MOST_COMBINATIONS = 512
-"""Combinations of the ranges' ends that are checked before a search; of more, a random part, with each end once."""
+"""Combinations of the ranges' ends that are checked before a search; of more, a random sample with each end in it."""
 
 Trials = Annotated[int, Meta(ge=1, le=MOST_TRIALS)]
 Values = dict[str, Any]
@@ -39,35 +39,36 @@ class TuneSettings(Settings, frozen=True):
     """How to search; ``[tune.ranges]`` next to these keys contains the ranges: see ``Search``."""
 
     trials: Trials = 30
-    """How many trials are begun; those that were stopped and go on later count once."""
+    """Number of trials; one that was interrupted and continued counts once."""
     epochs: Count = 0
     """Epochs of each trial; 0: those of the recipe. ``best.toml`` has the recipe's again."""
     metric: Literal["accuracy", "cross_entropy"] = "accuracy"
-    """What is compared, on PublicTest: the best epoch's. ``accuracy`` is what a run's best epoch is chosen by too, and
-    ``cross_entropy`` is smoother, but what is softened (label smoothing, mixup, the teacher) changes it by itself."""
+    """Trials are compared by this metric of their best epoch on PublicTest. ``accuracy`` also selects the best epoch of
+    a run. ``cross_entropy`` is smoother, but label smoothing, mixup and a teacher affect it directly."""
     seed: Seed = 1
-    """Seeds the choice of values; ``loop.seed`` is what seeds each trial."""
+    """Seed of the choice of values; the training of each trial is seeded by ``loop.seed``."""
     pruner: Literal["median", "none"] = "median"
-    """``median``: a trial ends after an epoch where its best so far is below the median of what the finished trials had
-    in that epoch."""
+    """``median``: a trial ends after an epoch in which its best value so far is worse than the median of the finished
+    trials in that epoch."""
     startup_trials: Trials = 5
-    """Finished trials before any is pruned, and trials drawn at random before the sampler (TPE) learns from them."""
+    """Number of trials that must be finished before one is pruned, and of trials with random values before the sampler
+    (TPE) learns from them."""
     grace_epochs: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 2
-    """Epochs that each trial is given before it may be pruned; the first is warm-up in most recipes."""
+    """Epochs in which a trial is never pruned; in most recipes the first is warm-up."""
     keep: Trials = 3
-    """The so many best trials keep their networks; of the others, settings, history and curves stay."""
+    """Number of best trials whose networks are kept; of the others only settings, history and curves are."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Numbers from ``low`` to ``high``, both included; ``whole`` ones where the key is a whole number."""
+    """Numbers from ``low`` to ``high``, both included. ``whole``: only whole numbers, as the key is one."""
 
     low: float
     high: float
     step: float | None = None
-    """Distance of neighbouring values; None: 1 for whole numbers, else any value."""
+    """Distance between neighbouring values. None: 1 for whole numbers; other numbers have no grid."""
     log: bool = False
-    """Draw evenly by orders of magnitude."""
+    """Draw on a logarithmic scale."""
     whole: bool = False
 
     def __post_init__(self) -> None:
@@ -80,21 +81,23 @@ class Span:
             return
         require(self.step > 0, "step must be above 0")
         steps = (self.high - self.low) / self.step
-        require(round(steps) >= 1 and math.isclose(steps, round(steps)), "high must be low and some whole steps")
+        require(
+            round(steps) >= 1 and math.isclose(steps, round(steps)), "high minus low must be a number of whole steps"
+        )
 
     def ends(self) -> list[Any]:
-        """The values at which a recipe would be the first to refuse."""
+        """Return the extreme values: if a recipe accepts these, it accepts all between them."""
         return [self.low, self.high]
 
     def holds(self, value: Any) -> bool:
-        """Whether ``value``, a number, is one of these."""
+        """Return whether the number ``value`` is one of these."""
         steps = 0.0 if self.step is None else (value - self.low) / self.step
         return self.low <= value <= self.high and math.isclose(steps, round(steps), abs_tol=1e-9)
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """One of some values; a list stands for a list of the recipe."""
+    """One of several values; a list is the value of a key that takes a list."""
 
     values: tuple[Any, ...]
 
@@ -102,20 +105,20 @@ class Choices:
         inner = [each for value in self.values for each in (value if isinstance(value, list) else [value])]
         plain = all(isinstance(each, bool | int | float | str) for each in inner)
         require(plain, "choices must be numbers, strings, true or false, or lists of these")
-        # As text: true is equal to 1, and is another choice.
+        # Compared as text: in Python true equals 1, but here they are different choices.
         differ = len({json.dumps(value) for value in self.values}) == len(self.values)
         require(differ and len(self.values) >= 2, "choices must be two or more that differ")
 
     def ends(self) -> list[Any]:
-        """As ``Span.ends``."""
+        """Return all values: each must be accepted."""
         return list(self.values)
 
     def holds(self, value: Any) -> bool:
-        """Whether ``value`` is one of these."""
+        """Return whether ``value`` is one of these."""
         return value in self.values
 
     def names(self) -> list[Any]:
-        """What the study calls each value: Optuna keeps no lists, so these are their text."""
+        """Return the study's name of each value: its text for a list, which Optuna cannot store."""
         return [json.dumps(value) if isinstance(value, list) else value for value in self.values]
 
 
@@ -128,20 +131,20 @@ class Search:
     ranges: dict[str, Span | Choices]
 
     def trial_recipe(self, values: Values, number: int) -> Recipe:
-        """What trial ``number`` trains. Raises ConfigError when the recipe refuses the values together."""
+        """Return the recipe of trial ``number``. Raises ConfigError if the values are not allowed together."""
         return self._recipe(values, f"{self.recipe.name}-{number:04}", self.settings.epochs)
 
     def best_recipe(self, values: Values) -> Recipe:
-        """The recipe with ``values``, and its own epochs. Raises ConfigError as ``trial_recipe`` does."""
+        """Return the recipe with ``values`` and all of its epochs. Raises ConfigError as ``trial_recipe`` does."""
         return self._recipe(values, f"{self.recipe.name}-tuned", 0)
 
     def targets(self) -> list[TargetSettings]:
-        """The ``[targets]`` that trials will have, one of each kind: with and without votes, by each teacher."""
+        """Return one ``[targets]`` of each kind that trials can have: with and without votes, with each teacher."""
         found = (self.trial_recipe(values, 1).targets for values in _combinations(self.ranges))
         return list({(bool(each.crowd), each.teacher_labels, each.teacher_models): each for each in found}.values())
 
     def own_values(self) -> Values | None:
-        """What the recipe itself has, to compare with; None where a range leaves that out."""
+        """Return the recipe's own values, for comparison; None if one of them is outside of its range."""
         values: Values = {}
         for key, each in self.ranges.items():
             inner: Any = to_table(self.recipe)
@@ -153,7 +156,7 @@ class Search:
         return values
 
     def to_table(self) -> dict[str, Any]:
-        """Tables from which ``from_table`` makes the same search."""
+        """Return the tables from which ``from_table`` creates an equal search."""
         ranges = {key: _without_none(dataclasses.asdict(each)) for key, each in self.ranges.items()}
         return {**to_table(self.recipe), "tune": {**msgspec.structs.asdict(self.settings), "ranges": ranges}}
 
@@ -176,18 +179,19 @@ class Search:
 def load_search(path: Path, recipe: Recipe | None = None) -> Search:
     """Return the search in a recipe's file; ``recipe`` replaces the file's own, if given.
 
-    Raises ConfigError, with the key, for a file without ``[tune]``, for a range of a key that is not there or of
-    another kind, and for values which the recipe would refuse.
+    Raises:
+        ConfigError: if the file has no ``[tune]``, if a range is of an unknown key or has the wrong type, or if the
+            recipe refuses a value. The message names the key.
     """
     table = read_toml(path)
     recipe = recipe or load_recipe(path)
     if "tune" not in table:
-        raise ConfigError(f"{path}: has no [tune]: name there what --tune is to search, as in [tune.ranges]")
+        raise ConfigError(f"{path}: has no [tune]; list the settings to search in its table [tune.ranges]")
     return _parse(recipe, table["tune"], str(path))
 
 
 def from_table(table: Mapping[str, Any], where: str) -> Search:
-    """The search of which ``Search.to_table`` made ``table``. Raises ConfigError as ``load_search`` does."""
+    """Return the search from ``table``, made by ``Search.to_table``. Raises ConfigError as ``load_search`` does."""
     own = {key: value for key, value in table.items() if key != "tune"}
     tune = {**table["tune"], "ranges": {key: _as_written(each) for key, each in table["tune"]["ranges"].items()}}
     return _parse(decode(Recipe, own, where), tune, where)
@@ -208,13 +212,13 @@ def _parse(recipe: Recipe, tune: Any, where: str) -> Search:
 
 
 class _Tune(Settings, frozen=True):
-    """The table ``tune`` by its name, so that a refusal tells it."""
+    """Wrapper that adds ``tune`` to the key paths in error messages."""
 
     tune: TuneSettings = TuneSettings()
 
 
 class _SpanTable(Settings, frozen=True):
-    """What a range of numbers is written with; the numbers are kept as they are written."""
+    """The keys of a range of numbers. It only checks them: the caller reads the numbers unconverted."""
 
     low: float = math.nan
     high: float = math.nan
@@ -230,10 +234,10 @@ def _range(key: str, table: Any, where: str) -> Span | Choices:
     try:
         if "choices" in table:
             if len(table) > 1 or not isinstance(table["choices"], list):
-                raise ConfigError(f"{where_key}: choices must be a list, and stand alone")
+                raise ConfigError(f"{where_key}: choices must be a list, and the only key")
             return Choices(tuple(table["choices"]))
         if kind not in (int, float):
-            raise ConfigError(f"{where_key}: is no number; name {{ choices = [ … ] }}")
+            raise ConfigError(f"{where_key}: is not a number; give {{ choices = [ … ] }}")
         written = decode(_SpanTable, table, where_key)
         if "low" not in table or "high" not in table:
             raise ConfigError(f"{where_key}: needs low and high, or choices")
@@ -250,7 +254,7 @@ def _range(key: str, table: Any, where: str) -> Span | Choices:
 
 
 def _kind_of(key: str, where: str) -> Any:
-    """The type of the recipe's key, such as float for ``loop.learning_rate``."""
+    """Return the type of the recipe's key, such as float for ``loop.learning_rate``."""
     kind: Any = Recipe
     if key == "loop.averaged_epochs":
         raise ConfigError(f"{where}: tune.ranges: {key} cannot be searched: trials are compared by their best epoch")
@@ -260,7 +264,7 @@ def _kind_of(key: str, where: str) -> Any:
         hints = typing.get_type_hints(kind)
         searchable = [name for name in hints if kind is not Recipe or name not in ("name", "data")]
         if part not in searchable:
-            raise ConfigError(f"{where}: tune.ranges: {key!r} cannot be searched; {part} is none of {searchable}")
+            raise ConfigError(f"{where}: tune.ranges: {key!r} cannot be searched; {part} is not one of {searchable}")
         kind = hints[part]
         if typing.get_origin(kind) is types.UnionType:
             kind = next(each for each in typing.get_args(kind) if each is not type(None))
@@ -276,7 +280,7 @@ def _is_table(kind: Any) -> bool:
 
 
 def _check_values(search: Search, where: str) -> None:
-    """Try the recipe with the ends of all ranges, so that no trial is the first to be refused."""
+    """Build recipes with the ends of all ranges, so that a bad range is refused before the first trial."""
     for values in _combinations(search.ranges):
         try:
             _try(search, values)
@@ -286,7 +290,7 @@ def _check_values(search: Search, where: str) -> None:
 
 
 def _blame_one(search: Search, values: Values, where: str) -> None:
-    """Raise for the first of ``values`` that is refused alone; where none is, they are so together."""
+    """Raise for the first of ``values`` that is refused on its own; return if only the combination is."""
     for key, value in values.items():
         try:
             _try(search, {key: value})

@@ -18,15 +18,16 @@ from fer_train.training.run_folder.files import STUDY
 from fer_train.tuning.settings import Search, from_table
 
 FORMAT = 1
-"""Of what a study's attribute ``search`` holds, and of what its trials' attributes mean."""
+"""Version of the study's attribute ``search`` and of its trials' attributes."""
 HEARTBEAT_S, GRACE_S = 5, 60
-"""A worker without a heartbeat for so long is taken for dead: more than a backend ever holds Python's lock."""
+"""Seconds between heartbeats, and seconds without one after which a worker counts as dead: longer than a backend
+holds Python's global lock."""
 MAX_RETRIES = 2
-"""A trial that took its process down three times (memory, a crash of the backend) is not tried again."""
+"""After that, its process has died three times (memory, a crash of the backend), and the trial has failed."""
 _MAY_CHANGE = ("tune.trials", "tune.keep")
-"""Neither changes a trial or how trials compare."""
+"""Settings that may differ between the study and a resumed search: they affect neither a trial nor the comparison."""
 _BUSY_S = 120.0
-"""How long to wait for other writers; SQLite's default of 5 s is short on a slow disk."""
+"""Seconds to wait for other writers; SQLite's default of 5 s is too short on a slow disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class StudyLocation:
         return self.out / STUDY
 
     def __str__(self) -> str:
-        """Return what errors name: the file, or the URL without its password."""
+        """Return the name for messages: the file, or the URL without its password."""
         if self.url is None:
             return str(self.path)
         from sqlalchemy.engine import make_url
@@ -66,13 +67,13 @@ def postgresql_location(out: Path, url: str, recipe_name: str) -> StudyLocation:
         importlib.import_module("psycopg")
     except ImportError as error:
         raise MissingExtraError("psycopg", "tune-postgresql") from error
-    # SQLAlchemy before 2.1 takes psycopg2 for a URL without a driver.
+    # For a URL without a driver, SQLAlchemy before 2.1 uses psycopg2.
     full = parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
     return StudyLocation(out, full, f"fer-edge {recipe_name}")
 
 
 def create_study(location: StudyLocation, search: Search, rows_sha256: str) -> None:
-    """Create the study, or leave one that is there. Raises OutputError when it cannot be written."""
+    """Create the study unless it exists. Raises OutputError if it cannot be written."""
     if location.url is not None:
         _create(_storage(location), location, search, rows_sha256)
         return
@@ -84,7 +85,7 @@ def create_study(location: StudyLocation, search: Search, rows_sha256: str) -> N
 
 
 def study_exists(location: StudyLocation) -> bool:
-    """Return whether the study was created. Raises OutputError when the database cannot be reached."""
+    """Return whether the study exists. Raises OutputError if the database cannot be reached."""
     import optuna
 
     if location.url is None:
@@ -94,7 +95,7 @@ def study_exists(location: StudyLocation) -> bool:
 
 
 def open_study(location: StudyLocation) -> Any:
-    """Return the ``optuna.Study``. Raises InputError for a file or database without a whole study of ours."""
+    """Return the ``optuna.Study``. Raises InputError if the file or database has no complete study of fer-edge."""
     import optuna
 
     if location.url is None:
@@ -114,7 +115,7 @@ def check_same_search(location: StudyLocation, study: Any, search: Search, rows_
         theirs = study.user_attrs.get("search")
     if not isinstance(theirs, Mapping) or theirs.get("format") != FORMAT:
         raise ConfigError(f"{location}: a study of another version of fer-edge; choose another --out")
-    # Keys that are newer than the study had their defaults in it; one that there is no more is among what differs.
+    # Keys that are newer than the study get their defaults; a key that was removed since is reported as different.
     with contextlib.suppress(ConfigError):
         table = {key: value for key, value in theirs.items() if key not in ("format", "rows_sha256")}
         theirs = _identity(from_table(table, str(location)), theirs.get("rows_sha256", ""))
@@ -133,7 +134,7 @@ def check_same_search(location: StudyLocation, study: Any, search: Search, rows_
 
 @contextlib.contextmanager
 def storage_errors(location: StudyLocation) -> Iterator[None]:
-    """Turn what the database and Optuna raise into one line that says what to do."""
+    """Convert exceptions of the database and Optuna to one-line errors that say what to do."""
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -149,32 +150,34 @@ def _storage_error(location: StudyLocation, error: BaseException) -> FerEdgeErro
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, sqlite3.Error):
         cause = getattr(cause, "orig", None) or cause.__cause__
-    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # the rest says more closely what the text says anyway
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF  # without the extended code, whose meaning the text contains
     reason = " ".join(reason_of(cause or getattr(error, "orig", None) or error).split())
     if code == sqlite3.SQLITE_BUSY:
-        return OutputError(f"{location}: another program keeps it locked; end that one, and go on with --resume")
+        return OutputError(f"{location}: locked by another program; stop that and continue with --resume")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return InputError(
-            f"{location}: damaged, or no study at all ({reason}); restore a copy of it, or choose another --out"
+            f"{location}: damaged, or not a study ({reason}); restore a copy of it, or choose another --out"
         )
     if location.url is not None:
-        return OutputError(f"{location}: cannot use the database ({reason}); check the server and go on with --resume")
-    return OutputError(f"{location}: cannot use it ({reason}); see to space and permissions, and go on with --resume")
+        return OutputError(
+            f"{location}: cannot use the database ({reason}); check the server and continue with --resume"
+        )
+    return OutputError(f"{location}: cannot use it ({reason}); check space and permissions and continue with --resume")
 
 
 def _check_file(location: StudyLocation) -> None:
     """Refuse a file that SQLite would open as an empty database, and a truncated one."""
     path = location.path
     if not path.is_file() or not path.stat().st_size:
-        what = "empty" if path.is_file() else "not there" if not path.exists() else "no file"
-        raise InputError(f"{location}: is {what}, so there is no study; restore a copy of it, or choose another --out")
+        what = "empty" if path.is_file() else "missing" if not path.exists() else "not a file"
+        raise InputError(f"{location}: is {what}; restore a copy of the study, or choose another --out")
     with storage_errors(location), contextlib.closing(sqlite3.connect(path, timeout=_BUSY_S)) as connection:
         found = connection.execute("PRAGMA quick_check(1)").fetchone()
         if found != ("ok",):
             raise InputError(f"{location}: damaged ({found[0]}); restore a copy of it, or choose another --out")
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if not {"studies", "trials", "version_info"} <= tables:  # Optuna would add what is missing
-            raise InputError(f"{location}: a database, but no study of Optuna's; choose another --out")
+            raise InputError(f"{location}: a database without an Optuna study; choose another --out")
 
 
 def _create(storage: Any, location: StudyLocation, search: Search, rows_sha256: str) -> None:
@@ -203,7 +206,7 @@ def _storage(location: StudyLocation, path: Path | None = None) -> Any:
 
     with storage_errors(location):
         return optuna.storages.RDBStorage(
-            # The name in SQLite's URL is for SQLAlchemy alone: a path may hold what means something in a URL.
+            # A placeholder: ``connect`` opens the real path, which may contain characters that are special in a URL.
             location.url or "sqlite:///study.db",
             engine_kwargs={"pool_pre_ping": True} if location.url else {"creator": connect},
             heartbeat_interval=HEARTBEAT_S,
@@ -217,7 +220,7 @@ def _identity(search: Search, rows_sha256: str) -> dict[str, Any]:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every value by its path, which for a range is the range's key."""
+    """Return every value by its path; for a range, the path ends with the range's key."""
     flat: dict[str, Any] = {}
     for key, value in table.items():
         path = f"{prefix}{key}"

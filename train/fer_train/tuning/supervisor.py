@@ -28,9 +28,9 @@ log = logging.getLogger("fer_train.tuning")
 _ERRORS: dict[int, type[FerEdgeError]] = {kind.exit_code: kind for kind in (InputError, ModelError, OutputError)}
 _MARK = "fer-edge: "
 _FAREWELL_S = 60.0
-"""To finish the step, or the validation, and to queue the trial again: some seconds on a slow machine."""
+"""Time for a worker to finish its step or validation and to queue its trial again: seconds on a slow machine."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC")
-"""JAX reads only the last."""
+"""Environment variables with the number of threads. JAX reads only the last."""
 
 
 @dataclass(slots=True)
@@ -42,9 +42,10 @@ class _Worker:
 
 
 def supervise(job: Job, workers: int) -> None:
-    """Run ``workers`` processes at ``job`` until no trial is left for them.
+    """Run ``workers`` processes for ``job`` until all trials are done. None outlives this call, even after errors.
 
-    Raises InputError, ModelError or OutputError if a worker stops with one. No worker is left running in any case.
+    Raises:
+        InputError, ModelError, OutputError: if a worker stops with one.
     """
     running: list[_Worker] = []
     try:
@@ -60,9 +61,9 @@ def supervise(job: Job, workers: int) -> None:
 
 
 def threads_of(workers: int) -> dict[str, str]:
-    """Return the environment in which ``workers`` processes share the cores; what the user has set stays.
+    """Return environment variables that divide the cores among ``workers`` processes; the user's own have precedence.
 
-    Each backend starts a thread for each core, so that the threads of several workers would wait for each other.
+    A backend starts a thread per core, so that the threads of several workers would compete for the cores.
     """
     if workers == 1:
         return {}
@@ -76,7 +77,7 @@ def _start(job: Job, workers: int) -> _Worker:
     process = subprocess.Popen(
         [sys.executable, "-m", "fer_train.tuning.worker"],
         stdin=subprocess.PIPE,
-        # What the user's own network prints is not a result of the command.
+        # Captured: what the user's own network prints is not output of the command.
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -91,7 +92,7 @@ def _start(job: Job, workers: int) -> _Worker:
             if line.startswith(_MARK):
                 complaints.append(line.removeprefix(_MARK).strip())
             else:
-                with contextlib.suppress(OSError, ValueError):  # our stderr is closed; the pipe must be read
+                with contextlib.suppress(OSError, ValueError):  # if our stderr is closed, the pipe must still be read
                     sys.stderr.write(line)
                     sys.stderr.flush()
 
@@ -99,12 +100,12 @@ def _start(job: Job, workers: int) -> _Worker:
     listener.start()
     worker = _Worker(own, process, listener, complaints)
     if process.stdin is None:
-        raise AssertionError("it was asked for")
+        raise AssertionError("stdin is a pipe")
     try:
         process.stdin.write(json.dumps(dataclasses.asdict(own)) + "\n")
         process.stdin.flush()
     except BrokenPipeError:
-        log.debug("worker %s ended at once; how, its exit code tells", own.worker)
+        log.debug("worker %s ended at once; see its exit code", own.worker)
     return worker
 
 
@@ -124,12 +125,12 @@ def _died(worker: _Worker) -> bool:
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
     if not began:
         raise FerEdgeError(f"a worker ended {how} before its first trial; does `fer-edge train` work without --tune?")
-    log.warning("a worker ended %s%s; its trial goes on in another", how, " (out of memory?)" if code == -9 else "")
+    log.warning("a worker ended %s%s; another one continues its trial", how, " (out of memory?)" if code == -9 else "")
     return True
 
 
 def _stop(running: list[_Worker]) -> None:
-    """Stop each worker by the end of its input; kill those that do not stop in time."""
+    """Close each worker's input, which stops it; kill those that do not stop in time."""
     for worker in running:
         if worker.process.stdin is not None:
             worker.process.stdin.close()

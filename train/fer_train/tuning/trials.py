@@ -1,7 +1,7 @@
-"""The trials of a study: their numbers, their attempts, their order, and how one that was interrupted runs again.
+"""The trials of a study: numbers, attempts, ranking, and retries of interrupted ones.
 
-Optuna counts every attempt. Here an attempt at an interrupted trial and its retries are one trial, which keeps its
-number and its folder. Optuna's ``failed_trial`` attribute links a retry to the first attempt.
+Optuna counts every attempt. Here, an interrupted attempt and its retries are one trial with one number and folder.
+Optuna's ``failed_trial`` attribute links a retry to the first attempt.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def attempts_by_number(study: Any) -> dict[int, list[Any]]:
 
 
 def current_attempts(study: Any) -> dict[int, Any]:
-    """Return the attempt that counts for each trial: one with a result, else one at work, else the last."""
+    """Return the current attempt of each trial: that with a result, else running, else waiting, else the last."""
     return {number: _current(attempts) for number, attempts in attempts_by_number(study).items()}
 
 
@@ -51,26 +51,26 @@ def is_surplus(attempt: Any) -> bool:
 
 
 def ranked(current: dict[int, Any], search: Search) -> list[int]:
-    """Return the numbers of the completed trials, the best first; of equals the earlier."""
+    """Return the numbers of the completed trials, the best first; of equal ones, the earlier first."""
     sign = -1.0 if search.settings.metric == "accuracy" else 1.0
     done = [number for number, attempt in current.items() if attempt.state.name == "COMPLETE"]
     return sorted(done, key=lambda number: (sign * current[number].value, number))
 
 
 def values_of(attempt: Any, search: Search) -> Values:
-    """Return the values of a trial as the recipe has them."""
+    """Return the values of a trial in the recipe's types."""
     return {key: _as_recipe(search.ranges[key], value) for key, value in attempt.params.items()}
 
 
 def suggest_values(study: Any, trial: Any, search: Search, number: int) -> Values:
-    """Draw the values of a trial; a retry has those of the attempt before."""
+    """Draw the values of a trial; a retry gets those of the attempt before."""
     # Seeded by number, so that neither another worker nor a resumed search draws the same values again.
     study.sampler = _sampler(search, number)
     return {key: _suggest(trial, key, each) for key, each in search.ranges.items()}
 
 
 def take_back(study: Any, worker: str, *, died: bool) -> None:
-    """Queue again the trial that ``worker`` left without a result, so that nothing waits for its heartbeat."""
+    """Queue the trial that ``worker`` left without a result again, without waiting for its heartbeat to expire."""
     from optuna.trial import TrialState
 
     for attempts in attempts_by_number(study).values():
@@ -83,15 +83,15 @@ def take_back(study: Any, worker: str, *, died: bool) -> None:
 
 
 def recover_lost(study: Any, search: Search) -> None:
-    """Queue again what Optuna's heartbeat does not find: workers killed between two writes to the storage.
+    """Queue trials again that Optuna's heartbeat misses: those of workers killed between two writes to the storage.
 
-    A worker killed before its first heartbeat leaves a running trial without one, which Optuna never takes for stale;
-    one killed after it set a stale trial to FAIL has not queued the retry.
+    If a worker is killed before its first heartbeat, its trial has none, and Optuna never treats that as stale. If it
+    is killed after it set a stale trial to FAIL, the retry is not queued.
     """
     from optuna.storages import fail_stale_trials
     from sqlalchemy import text
 
-    storage = study._storage  # Optuna has no public way to it; a cache is in front of the RDBStorage
+    storage = study._storage  # Optuna has no public access to it; the RDBStorage is behind a cache
     with getattr(storage, "_backend", storage).engine.connect() as connection:
         beating = {row[0] for row in connection.execute(text("SELECT trial_id FROM trial_heartbeats"))}
     for number, attempt in current_attempts(study).items():
@@ -104,7 +104,7 @@ def recover_lost(study: Any, search: Search) -> None:
 
 
 def is_lost(attempt: Any) -> bool:
-    """Return whether the trial was interrupted and nothing is queued that runs it again."""
+    """Return whether the trial was interrupted and has no retry in the queue."""
     interrupted = attempt.state.name == "FAIL" and not has_result(attempt)
     return interrupted and len(attempt.system_attrs.get("retry_history", ())) < MAX_RETRIES
 
@@ -151,7 +151,7 @@ def _retry(study: Any, attempt: Any, *, died: bool) -> None:
     if died:
         optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=MAX_RETRIES)(study, attempt)
         return
-    # As that callback does, but a search that was stopped does not count as a failure of the trial.
+    # As that callback does, but a stopped search does not count as a failure of the trial.
     study.add_trial(
         optuna.create_trial(
             state=optuna.trial.TrialState.WAITING,
@@ -186,7 +186,7 @@ def _sampler(search: Search, number: int) -> Any:
     import optuna
 
     seed = int(np.random.SeedSequence([search.settings.seed, number]).generate_state(1)[0])
-    # constant_liar: what other workers are at counts as poor, so that two do not try nearly the same.
+    # constant_liar: running trials count as poor, so that two workers do not try nearly equal values.
     tpe = optuna.samplers.TPESampler(seed=seed, n_startup_trials=search.settings.startup_trials, constant_liar=True)
     own = search.own_values() if number == 1 else None
     if own is None:

@@ -1,7 +1,7 @@
 """A worker process of a search: ``python -m fer_train.tuning.worker``, started by ``supervisor``.
 
-Its job is a line of JSON on standard input. The end of that stream, which comes too when the process that started it
-is killed, tells it to stop: the trial that it has is given back after its last whole epoch.
+It reads its job as one line of JSON from standard input, and stops when that stream ends, also because the process
+that started it was killed. It then queues its trial again, to be continued after the last whole epoch.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ _POLL_S = 2.0
 
 
 class _FailedTrialError(Exception):
-    """A trial that ended with an error, which the study has as its ``reason``."""
+    """A trial failed; the study contains the ``reason``."""
 
 
 class NotNeededError(Exception):
-    """A trial that Optuna handed out twice, or after the last of the search."""
+    """Optuna handed out a trial twice, or one more than the search has."""
 
 
 def main() -> int:
-    """Work until no trial is left; returns the exit code."""
+    """Run trials until none is left; return the exit code."""
     _stop_at_end_of_input(job := Job(**json.loads(sys.stdin.readline())))
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
-    # What the data set's readers have to print_message, the command has said already.
+    # The command has already printed the messages of the data set's readers.
     logging.getLogger("fer_train").setLevel(logging.ERROR)
     log.setLevel(logging.INFO)
     try:
@@ -82,7 +82,7 @@ def main() -> int:
 
 def _stop_at_end_of_input(job: Job) -> None:
     def stop(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # giving back is not to be stopped
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # queuing the trial again must not be interrupted
         raise KeyboardInterrupt
 
     def watch() -> None:
@@ -100,13 +100,17 @@ def _work(job: Job) -> None:
     source = None if job.data is None else Path(job.data)
     dataset = load_data(search.recipe.data, source, skip_bad=job.skip_bad)
     if dataset.rows_sha256 != job.rows_sha256:
-        raise InputError(f"{dataset.name}: the data have changed since the search began; go on with --resume")
+        raise InputError(f"{dataset.name}: the data have changed since the search began; continue with --resume")
     location = job.location()
     run_trials(Objective(open_study(location), search, dataset, source, location, job.worker))
 
 
 def run_trials(objective: Objective) -> None:
-    """Run trials until all of the search have a result. Raises KeyboardInterrupt and OutputError, the trial queued."""
+    """Run trials until all of the search have a result.
+
+    Raises:
+        KeyboardInterrupt, OutputError: after the current trial is queued again.
+    """
     study, search, location = objective.study, objective.search, objective.location
     study.pruner = pruner_of(search)
     with storage_errors(location):
@@ -117,7 +121,7 @@ def run_trials(objective: Objective) -> None:
                 take_back(study, objective.worker, died=False)
                 raise
             except (ValueError, UpdateFinishedTrialError):
-                # Optuna refuses the result of a trial that was taken for dead: this process was suspended.
+                # Optuna refuses the result of a trial that it gave up, since this process was suspended.
                 if not any(each.number == objective.attempt and each.state.is_finished() for each in study.trials):
                     raise
                 log.warning("%s: had no heartbeat for %d s; another worker runs it again", objective.title, GRACE_S)
@@ -125,9 +129,9 @@ def run_trials(objective: Objective) -> None:
 
 
 def _wait_for_work(study: Any, search: Search) -> bool:
-    """Return True once there is a trial to run, and False once all have a result.
+    """Wait until there is a trial to run and return True; return False once all trials have a result.
 
-    Waits for the trials of other workers, since one that is killed leaves its trial to those that remain.
+    Trials of other workers are waited for: if one is killed, this worker may have to run its trial.
     """
     while True:
         recover_lost(study, search)
@@ -148,7 +152,7 @@ class Objective:
         self.study, self.search, self.location, self.worker = study, search, location, worker
         self._dataset, self._source = dataset, source
         self.attempt = -1
-        """Optuna's number of the trial at work."""
+        """Optuna's number of the current trial."""
         self.title = ""
 
     def __call__(self, trial: Any) -> float:
@@ -157,7 +161,7 @@ class Objective:
         Raises:
             optuna.TrialPruned: if the trial was pruned or diverged.
             _FailedTrialError: if training failed; the reason is in the study.
-            NotNeededError: if another worker has the trial, or all have begun.
+            NotNeededError: if another worker runs the trial, or all trials have been started.
         """
         search, metric = self.search, self.search.settings.metric
         self.attempt = trial.number
@@ -193,13 +197,13 @@ class Objective:
         return float((max if self.search.settings.metric == "accuracy" else min)([value, *best]))
 
     def train(self, trial: Any, number: int, recipe: Recipe) -> float:
-        """Train the trial in its folder, after its last whole epoch if there is one; return the best epoch's metric."""
+        """Train the trial in its folder, or resume it after its last whole epoch; return the best epoch's metric."""
         targets = training_targets(recipe.targets, self._dataset, self._source)
-        keras = load_keras()  # not before there is a trial: it takes seconds
+        keras = load_keras()  # here, since it takes seconds and is not needed without a trial
         from fer_train.training.callbacks import DivergedError
         from fer_train.training.loop import train
 
-        # Of the trial before: its graph is a hundred megabytes, and its layers would lend their names to ours.
+        # Free the previous trial's graph, about a hundred megabytes, and its layer names.
         keras.utils.clear_session()
         gc.collect()
         accuracy = self.search.settings.metric == "accuracy"
@@ -236,5 +240,5 @@ class Objective:
 if __name__ == "__main__":
     code = main()
     sys.stderr.flush()
-    # The threads of a backend need no farewell, and one of ours still waits for input.
+    # An orderly exit would wait for the backend's threads, and for ours that reads standard input.
     os._exit(code)

@@ -22,7 +22,7 @@ Component = dict[str, Any]
 
 _MEASUREMENT = {"state_class": "measurement"}
 _DIAGNOSTIC = {"entity_category": "diagnostic"}
-_PLATFORMS = ("binary_sensor", "event", "sensor", "switch")
+_PLATFORMS = ("binary_sensor", "event", "sensor", "switch", "update")
 _FACE_EVENTS = (EventKind.APPEARED, EventKind.CHANGED, EventKind.LEFT)
 
 
@@ -51,10 +51,13 @@ class Announcement:
         """Return the topic of the discovery message."""
         return f"{self.prefix}/device/{_device_id(topics)}/config"
 
-    def payload(self, topics: Topics, model: ModelStatus, sources: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    def payload(
+        self, topics: Topics, model: ModelStatus, sources: Mapping[str, Sequence[str]], *, updates: bool = False
+    ) -> dict[str, Any]:
         """Return the discovery message of the device and its ``sources``, the names of each with those of its zones.
 
-        With privacy ``aggregate``, a source has counts, its connection and fps only.
+        With ``updates``, the device updates its model. With privacy ``aggregate``, a source has counts, its connection
+        and fps only.
         """
         device = {
             "identifiers": [_device_id(topics)],
@@ -65,7 +68,7 @@ class Announcement:
             **({"suggested_area": self.area} if self.area else {}),
             **({"configuration_url": self.page} if self.page else {}),
         }
-        components = _device_components(topics)
+        components = _device_components(topics) | (_update_component(topics) if updates else {})
         for source, zones in sources.items():
             made = _source_components(topics, source, model, zones)
             if self.commands:
@@ -119,6 +122,11 @@ def _device_components(topics: Topics) -> dict[str, Component]:
             **_DIAGNOSTIC,
         ),
     }
+
+
+def _update_component(topics: Topics) -> dict[str, Component]:
+    # Without a command topic: a device takes a version when it has proved itself.
+    return {"update": {"platform": "update", "name": "Model", "state_topic": topics.of("update"), **_DIAGNOSTIC}}
 
 
 def _source_components(topics: Topics, source: str, model: ModelStatus, zones: Sequence[str]) -> dict[str, Component]:

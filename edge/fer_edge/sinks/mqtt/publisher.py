@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from typing import Any
 
 from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
@@ -28,9 +29,9 @@ class Publisher:
 
     Args:
         topics: The topics of the device.
-        board: Where states come from, and requests to pause sources go.
-        announcement: What Home Assistant is told about the device, again each time that it starts.
-        announced: Whether it is told; if not, what an earlier run told it is removed.
+        board: Provides the states, and receives requests to pause sources.
+        announcement: The device's description for Home Assistant, published again each time that it starts.
+        announced: Whether to publish it; if not, the description of an earlier run is removed.
         commands: Whether to obey requests to pause sources.
     """
 
@@ -85,15 +86,19 @@ class Publisher:
         now = time.monotonic()
         self._next_at = now + STATES_EVERY_S
         status = self._board.snapshot(with_runtimes=False)
-        described = status.model, _zones_of(status)
+        described = status.model, _zones_of(status), status.update is not None
         if self._announced and described != self._described:
             self._described = described
-            payload = json_bytes(self._announcement.payload(self._topics, *described))
+            payload = json_bytes(self._payload(status))
             client.publish(self._announcement.topic(self._topics), payload, QOS, retain=True)
         for topic, state in self._topics.states(status).items():
             if self._is_news(topic, state, now):
                 self._published[topic], self._published_at[topic] = state, now
                 client.publish(topic, json_bytes(state), QOS, retain=True)
+
+    def _payload(self, status: DaemonStatus) -> dict[str, Any]:
+        updates = status.update is not None
+        return self._announcement.payload(self._topics, status.model, _zones_of(status), updates=updates)
 
     def _is_news(self, topic: str, state: dict[str, object], now: float) -> bool:
         before = self._published.get(topic)
@@ -112,7 +117,7 @@ class Publisher:
                     self._board.pause_of(source.name).clear()
 
     def _on_retained_state(self, client: Client, data: object, message: MQTTMessage) -> None:
-        """Remove what an earlier run retained for a source that there is no more."""
+        """Remove retained messages of an earlier run for a source that no longer exists."""
         if not (message.retain and message.payload):
             return
         sources = {topic_level(source.name) for source in self._board.snapshot(with_runtimes=False).sources}
@@ -120,7 +125,7 @@ class Publisher:
             client.publish(message.topic, b"", QOS, retain=True)
 
     def _on_retained_announcement(self, client: Client, data: object, message: MQTTMessage) -> None:
-        """Have Home Assistant remove the entities that an earlier run announced, and this one does not."""
+        """Have Home Assistant remove entities of an earlier run that this one does not announce."""
         if not (message.retain and message.payload):
             return
         if not self._announced:
@@ -132,7 +137,7 @@ class Publisher:
             return
         with self._lock:
             status = self._board.snapshot(with_runtimes=False)
-            current = self._announcement.payload(self._topics, status.model, _zones_of(status))
+            current = self._payload(status)
             removing = home_assistant.without_missing(before, current)
             if removing is not None:
                 for payload in (removing, current):

@@ -4,6 +4,7 @@
 
     <base>/<device>/availability        online or offline
     <base>/<device>/state               state of the device
+    <base>/<device>/update              version of the model, and of a newer one, if updates are on
     <base>/<device>/<source>/events     events of a source
     <base>/<device>/<source>/state      state of a source
     <base>/<device>/<source>/counts     newest counts of a source
@@ -16,12 +17,14 @@ import re
 from dataclasses import dataclass
 
 from fer_edge.settings.redaction import redacted
-from fer_edge.status import ChipStatus, DaemonStatus, SourceStatus
+from fer_edge.status import ChipStatus, DaemonStatus, SourceStatus, UpdateStatus
 from fer_edge.types import UNCERTAIN
 
 ONLINE, OFFLINE = b"online", b"offline"
 WATCH, PAUSE = b"ON", b"OFF"
 """Payloads of ``watch/set``."""
+_MAX_SUMMARY_CHARS = 255
+"""As Home Assistant accepts."""
 MINOR_KEYS = frozenset({"fps", "temperature"})
 """Keys of states whose changes alone are not worth a message each second."""
 
@@ -51,6 +54,8 @@ class Topics:
         states = {self.of("state"): _device_state(status.sources, status.chip)}
         for source in status.sources:
             states[self.of(source.name, "state")] = self._source_state(source)
+        if status.update is not None:
+            states[self.of("update")] = _update_state(status.model.version, status.update)
         return states
 
     def _source_state(self, source: SourceStatus) -> dict[str, object]:
@@ -80,6 +85,16 @@ class Topics:
 def topic_level(name: str) -> str:
     """Return ``name`` as one topic level: separators, wildcards and invalid characters become ``_``."""
     return re.sub(r"[/+#\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef\ufffe\uffff]", "_", name).lstrip("$") or "_"
+
+
+def _update_state(installed: str, update: UpdateStatus) -> dict[str, object]:
+    """Return the state of Home Assistant's ``update`` entity; an installation that is under way cannot be measured."""
+    return {
+        "installed_version": installed,
+        "latest_version": update.candidate or update.offered or installed,
+        "in_progress": update.candidate is not None,
+        "release_summary": (redacted(update.problem) if update.problem else update.phase)[:_MAX_SUMMARY_CHARS],
+    }
 
 
 def _device_state(sources: tuple[SourceStatus, ...], chip: ChipStatus) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Decode by PyAV, FFmpeg's own interface: the grey picture is the Y plane as it is decoded.
+"""Decode by PyAV, FFmpeg's own interface: the grey picture is the decoded Y plane.
 
 PyAV is an extra and is imported only here. Every call has a time limit, and FFmpeg itself refuses pictures that are too
 large.

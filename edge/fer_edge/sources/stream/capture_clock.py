@@ -8,14 +8,14 @@ from pathlib import Path
 
 _WINDOW_S = 1.0
 _MIN_IDLE_SHARE = 0.5
-"""A thread that waits for data for this share of a window is not behind: all that arrived was read."""
+"""A thread that waits for data for this share of a window is not behind: it has read everything that arrived."""
 
 
 class CaptureClock:
     """Estimates capture times from a stream's timestamps and from when its pictures arrive.
 
-    Data that is not read in time waits in the buffers of the network, and is old when it is read. The arrival of the
-    quickest picture so far tells what a timestamp means on the monotonic clock; the others are late by the difference.
+    Data that is not read in time waits in the buffers of the network, and is old when it is read. The
+    picture with the shortest delay so far maps timestamps to the monotonic clock; others are late by the difference.
     A lag that persists while the reading thread mostly waits is a difference of clocks, or a longer way through the
     network, and is forgotten. All calls are made by the thread that reads.
 

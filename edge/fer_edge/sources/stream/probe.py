@@ -35,7 +35,7 @@ def ask(parts: SplitResult, timeout_s: float) -> Answer | None:
     """Return the server's answer to a request for the stream; None if it is not of this protocol.
 
     Raises:
-        OSError: if there is no connection or no answer; each step takes at most ``timeout_s``.
+        OSError: if the connection fails or the server does not answer; each step takes at most ``timeout_s``.
         UnicodeError: if a label of the host name is empty or too long.
     """
     answer = _request(parts, timeout_s)

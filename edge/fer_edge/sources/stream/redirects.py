@@ -1,7 +1,7 @@
-"""Where a camera's server may send us: redirects to its own host, and to those that the settings name.
+"""Permitted redirects of a camera's server: to its own host, and to those that the settings name.
 
-FFmpeg follows those of HTTP to any host. FFmpeg 8 can be told not to; before that, the server is asked first. Playlists
-(HLS, DASH, SDP) name addresses too, and FFmpeg connects to all of them, so they are not read.
+FFmpeg follows HTTP redirects to any host. FFmpeg 8 has an option against it; before that, the server is asked first.
+Playlists (HLS, DASH, SDP) name addresses too, and FFmpeg connects to all of them, so they are not read.
 """
 
 from __future__ import annotations

@@ -180,9 +180,17 @@ function updateDevice(status) {
   if (status.memory_bytes !== null) facts.push(fact("Memory", (status.memory_bytes / 1048576).toFixed(0), "MiB"));
   facts.push(fact("Uptime", duration(status.uptime_s)));
   if (model.name) facts.push(fact("Model", `${model.name} ${model.version}, ${model.variant}`));
+  if (status.update) facts.push(fact("Update", updateText(status.update)));
   if (status.interpreter) facts.push(fact("Interpreter", `${status.interpreter.name} ${status.interpreter.version}`));
   facts.push(fact("FER-Edge", status.version));
   putFacts(byId("device"), facts);
+}
+
+function updateText({ phase, candidate, agreement, problem }) {
+  const words = { verified: "verified", checked: "passed its self-check", shadow: "is compared" };
+  const agreed = agreement === null ? "" : `, agrees on ${percent(agreement)}`;
+  if (candidate) return `${candidate} ${words[phase]}${agreed}`;
+  return `${phase === "probation" ? "On probation" : "None in progress"}${problem ? `; ${problem}` : ""}`;
 }
 
 function updateOutputs(status) {

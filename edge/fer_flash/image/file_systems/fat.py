@@ -90,7 +90,7 @@ class FatVolume:
 
         Raises:
             InputError: for an invalid name, or the name of a folder.
-            OutputError: if there is no room.
+            OutputError: if the volume is full.
         """
         parts = parts_of(path)
         for name in parts:
@@ -124,7 +124,7 @@ class FatVolume:
         self._zero(old)
 
     def _check_tree(self) -> None:
-        """Raise InputError unless every file has clusters of its own, and as many as its size needs."""
+        """Raise InputError if files share a cluster, or a file has more or fewer clusters than its size needs."""
         folders = [self._root]
         while folders:
             for entry in folders.pop().entries():

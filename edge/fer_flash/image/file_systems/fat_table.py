@@ -53,7 +53,7 @@ class Layout:
 
 
 def looks_like_fat(region: Region) -> bool:
-    """Return whether the boot sector could be that of a FAT; ``read_layout`` checks it."""
+    """Return whether the boot sector could be a FAT's; ``read_layout`` checks it."""
     if region.size < 512:
         return False
     sector = region.read(0, 512)
@@ -209,7 +209,7 @@ class FatTable:
                 raise self._region.damaged("its two allocation tables differ")
 
     def _check_chains(self) -> None:
-        """Raise InputError unless each entry is free, bad, the end of a chain, or refers to a cluster of its own."""
+        """Raise InputError unless each entry is free, bad, the end of a chain, or the only reference to its cluster."""
         entries = self._entries & self._mask
         last = entries >= self._end - 7
         inner = entries[2:][~last[2:] & (entries[2:] != 0) & (entries[2:] != self._end - 8)]

@@ -229,6 +229,7 @@ def test_a_file_without_its_broker_can_be_stopped(tmp_path: Path, clip: Path) ->
     assert printed.splitlines()[-1].endswith("1 message was lost")
 
 
+@pytest.mark.slow
 @needs_mosquitto
 def test_a_broker_that_hangs_is_noticed(tmp_path: Path) -> None:
     with running(tmp_path) as (server, listener):
@@ -245,6 +246,7 @@ def test_a_broker_that_hangs_is_noticed(tmp_path: Path) -> None:
         wait_for(lambda: 1 in numbers_of(listener.on(EVENTS)))
 
 
+@pytest.mark.slow
 def test_a_server_that_never_answers_and_an_unknown_host_are_reported(capfd: pytest.CaptureFixture[str]) -> None:
     silent, unknown = StatusBoard(), StatusBoard()
     with silent_server() as server, open_sinks(settings_for(port_of(server)), silent, live=True) as sinks:

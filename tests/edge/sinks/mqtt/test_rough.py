@@ -1,4 +1,4 @@
-"""MQTT with brokers that send what was not asked for: nothing of it is kept in memory."""
+"""MQTT with brokers that send unrequested data: none of it is kept in memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def packet(kind: int, length: int) -> bytes:
 
 
 class RoughBroker:
-    """Accepts every connection, and then sends what ``pieces`` gives; ``sent`` counts the bytes of each connection."""
+    """A broker that accepts every connection and sends ``pieces``; ``sent`` counts the bytes of each connection."""
 
     def __init__(self, pieces: Callable[[], Iterator[bytes]], hello: bytes) -> None:
         self._pieces, self._hello = pieces, hello
@@ -82,6 +82,7 @@ def many_that_are_never_released() -> Iterator[bytes]:
         yield packet(0x34, len(STATUS) + 2 + 60_000) + STATUS + number.to_bytes(2, "big") + bytes(60_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pieces", "says"),
     [

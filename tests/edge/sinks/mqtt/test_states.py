@@ -17,7 +17,7 @@ from fer_edge.settings.service import OutputSettings
 from fer_edge.sinks import open_sinks
 from fer_edge.sinks.mqtt.home_assistant import Announcement, without_missing
 from fer_edge.sinks.mqtt.topics import Topics
-from fer_edge.status import ModelStatus, SourceState, SourceStatus, StatusBoard
+from fer_edge.status import ModelStatus, SourceState, SourceStatus, StatusBoard, UpdateStatus
 from fer_edge.types import Box, EmotionEvent, EventKind, TrackedEmotion
 from support.processes.waiting import wait_for
 from support.servers.mosquitto import Broker, Listener, needs_mosquitto, running, settings_for, status_of
@@ -124,6 +124,30 @@ def test_each_zone_has_an_occupancy_sensor(broker: tuple[Broker, Listener]) -> N
         ("occupancy", "cam0 desk occupancy"),
         ("occupancy", "cam0 way out occupancy"),
     ]
+
+
+@needs_mosquitto
+def test_home_assistant_shows_a_new_version_of_the_model(broker: tuple[Broker, Listener]) -> None:
+    server, listener = broker
+    board = StatusBoard()
+    board.set_model(ModelStatus("tiny", "1.1.0", "int8", ("happy", "sad")))
+    watching(board)
+    topic = f"{ROOT}/update"
+    with open_sinks(settings_for(server.port), board, live=True):
+        wait_for(lambda: listener.on(f"{ROOT}/cam0/state"))
+        assert not listener.on(topic)  # updates are off
+        board.set_update(UpdateStatus("settled", problem="http://u:pw@host: too slow" + 300 * "!"))
+        wait_for(lambda: listener.on(topic))
+        wait_for(lambda: "update" in json.loads(listener.on(ANNOUNCED)[-1])["components"])
+        entity = json.loads(listener.on(ANNOUNCED)[-1])["components"]["update"]
+        assert (entity["platform"], entity["state_topic"]) == ("update", topic)
+        first = json.loads(listener.on(topic)[0])
+        assert (first["installed_version"], first["latest_version"], first["in_progress"]) == ("1.1.0", "1.1.0", False)
+        assert "pw" not in first["release_summary"] and len(first["release_summary"]) == 255
+        board.set_update(UpdateStatus("shadow", "1.2.0", "1.2.0"))
+        wait_for(lambda: len(listener.on(topic)) == 2)
+        second = json.loads(listener.on(topic)[1])
+        assert (second["latest_version"], second["in_progress"]) == ("1.2.0", True)
 
 
 @given(st.recursive(st.none() | st.text() | st.integers(), lambda inner: st.dictionaries(st.text(), inner)))

@@ -212,6 +212,7 @@ def fail_repeatedly(opening: Opening, times: int) -> None:
             opening.wait(stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["absent", "not a camera"])
 def test_ten_thousand_failed_openings_leak_nothing(where: str, tmp_path: Path) -> None:
     """Open as the daemon does: one thread per attempt, through all layers around the device."""

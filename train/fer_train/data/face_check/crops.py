@@ -28,7 +28,7 @@ _MAX_FACE, _MIN_FACE = 150, 26
 def face_crop(random: np.random.Generator, image: UInt8Array, other: UInt8Array, wall: Float32Array) -> UInt8Array:
     """Return a crop of FER2013's ``image``, uint8 [48, 48], in front of ``wall``; sometimes partly hidden.
 
-    ``other`` is the image of another person, who may cover a part of it.
+    ``other`` is the image of another person, which may cover a part of the face.
     """
     picture, box = _before_wall(random, image, other, wall)
     # The error of a detector's box, and of the predicted box of a track.

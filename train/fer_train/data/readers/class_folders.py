@@ -50,7 +50,7 @@ class _ImageFile:
 
     @property
     def split(self) -> str:
-        """The split in the name if that is a test split, else that of the folder."""
+        """The test split in the file name if there is one, else the folder's split."""
         if self.named_split in (PUBLIC_TEST, PRIVATE_TEST):
             return self.named_split
         return TRAINING if self.root == "train" else PUBLIC_TEST

@@ -31,7 +31,7 @@ def locate(path: Path | None) -> Path:
     ``path`` and FER_EDGE_DATA name a file, or a folder that must contain the data set.
 
     Raises:
-        DatasetNotFoundError: if neither is given and there is no data set. The message says how to get FER2013.
+        DatasetNotFoundError: if neither is given and no default place holds FER2013. The message says how to get it.
         InputError: if the given path contains none.
     """
     if path is not None:

@@ -15,6 +15,8 @@ from fer_train.recipe.recipe import RUN_CONFIG
 CHECKPOINT, BEST, HELD, MODEL = "checkpoint.keras", "best.keras", "held.keras", "model.keras"
 CONFIG, HISTORY, RUN, CURVES = RUN_CONFIG, "history.jsonl", "run.json", "curves.png"
 DATA, LOCK, AVERAGED = "data.json", "run.lock", "averaged.npz"
+TRACKING = "tracking.json"
+"""Where a run with ``[tracking]`` is recorded."""
 STUDY = "study.db"
 """A file in the folder of a search, which by default has the recipe's name, as a run's folder has."""
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from fer_edge.errors import ConfigError, InputError, OutputError
 from fer_edge.settings.base import to_table
 from fer_edge.settings.toml_files import dump_toml
@@ -128,7 +130,7 @@ def check_run(
     if config.exists():
         if not resume:
             raise ConfigError(f"{run}: already contains a run; continue with --resume, or choose another --out")
-        if load_recipe(config) != recipe:
+        if replace(load_recipe(config), tracking=None) != replace(recipe, tracking=None):
             raise ConfigError(f"{run}: holds a run of another recipe ({config} differs); choose another --out")
         _check_data(run, data)
         return _resumed(run), None

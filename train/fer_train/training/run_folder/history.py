@@ -86,7 +86,7 @@ def add_state(checkpoint: Path, history: list[dict[str, Any]]) -> None:
 
 
 def copy_checkpoint(source: Path, target: Path, history: list[dict[str, Any]]) -> None:
-    """Copy a checkpoint, with ``history`` instead of its own.
+    """Copy a checkpoint and replace the history in it by ``history``.
 
     Raises:
         ModelError: if ``source`` is damaged.

@@ -52,7 +52,7 @@ def shared_past(recipe: Recipe, start: Path) -> tuple[list[dict[str, Any]], Path
     if recipe.loop.averaged_epochs > recipe.loop.epochs - len(history):
         raise ConfigError(
             f"{start}: has done {len(history)} of {recipe.loop.epochs} epochs, so that the mean of the last "
-            f"{recipe.loop.averaged_epochs} cannot be had: lower loop.averaged_epochs, or raise loop.epochs"
+            f"{recipe.loop.averaged_epochs} cannot be computed: lower loop.averaged_epochs, or raise loop.epochs"
         )
     last = len(history) - 1
     return [{**line, "best": index == last} for index, line in enumerate(history)], checkpoint
