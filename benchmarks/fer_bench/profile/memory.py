@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from fer_bench.profile.graph import Graph
@@ -35,19 +36,13 @@ def lifetimes(graph: Graph) -> tuple[Lifetime, ...]:
     )
 
 
-def live_bytes(graph: Graph) -> tuple[int, ...]:
-    """Return, for each operator, the bytes of all activations that exist while it runs.
+def live_bytes(graph: Graph, constant: Collection[int] = ()) -> tuple[int, ...]:
+    """Return, for each operator, the bytes of the activations that exist while it runs, without those of ``constant``.
 
     The maximum is what every runtime needs at least; one that packs activations badly needs more.
     """
-    living = lifetimes(graph)
+    living = [one for one in lifetimes(graph) if one.tensor not in constant]
     return tuple(
         sum(graph.tensors[one.tensor].bytes for one in living if one.first <= number <= one.last)
         for number in range(1, len(graph.operators) + 1)
     )
-
-
-def still_needed(graph: Graph, count: int) -> tuple[int, ...]:
-    """Return the tensors that the first ``count`` operators compute and that are used later, or are outputs."""
-    later = {index for operator in graph.operators[count:] for index in operator.inputs} | set(graph.outputs)
-    return tuple(index for operator in graph.operators[:count] for index in operator.outputs if index in later)
