@@ -38,7 +38,7 @@ def test_the_layers_have_the_names_of_keras_and_add_up_to_the_manifest() -> None
     channels = kernel.shape[0]
     assert stem.parameters == 9 * channels + channels
     assert stem.weight_bytes == 9 * channels + 4 * channels  # int8 weights, int32 biases
-    assert stem.moved_bytes == stem.weight_bytes + 48 * 48 * (1 + channels)
+    assert stem.moved_bytes == stem.weight_bytes + 48 * 48 + 24 * 24 * channels  # stride 2
 
 
 def test_float16_weights_belong_to_the_layer_that_uses_them() -> None:
