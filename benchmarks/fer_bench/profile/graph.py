@@ -57,6 +57,10 @@ class Graph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
 
+    def elements(self, index: int) -> int:
+        """Return the number of values of a tensor."""
+        return math.prod(self.tensors[index].shape)
+
     def macs(self, operator: Operator) -> int:
         """Return the multiply-accumulate operations of ``operator``; 0 for one that is not a matrix product."""
         output = math.prod(self.tensors[operator.outputs[0]].shape)

@@ -1,5 +1,5 @@
-"""The subcommands ``fer-edge convert``, ``bundle``, ``export``, ``bench layers`` and ``bench study``."""
+"""The subcommands ``convert``, ``bundle``, ``export``, ``profile``, ``bench layers`` and ``bench study``."""
 
-from fer_convert.commands.arguments import BUNDLE, CONVERT, EXPORT, LAYERS, STUDY
+from fer_convert.commands.arguments import BUNDLE, CONVERT, EXPORT, LAYERS, PROFILE, STUDY
 
-__all__ = ["BUNDLE", "CONVERT", "EXPORT", "LAYERS", "STUDY"]
+__all__ = ["BUNDLE", "CONVERT", "EXPORT", "LAYERS", "PROFILE", "STUDY"]

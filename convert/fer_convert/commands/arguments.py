@@ -1,4 +1,4 @@
-"""Arguments of ``fer-edge convert``, ``bundle``, ``bench study`` and ``bench layers``.
+"""Arguments of ``fer-edge convert``, ``bundle``, ``export``, ``profile``, ``bench study`` and ``bench layers``.
 
 Nothing heavy is imported here: the implementation of a command is imported when it runs.
 """
@@ -292,3 +292,29 @@ def _bytes(text: str) -> int:
 
 
 EXPORT = Command("export a model for other runtimes: mcu", _configure_export)
+
+
+def _configure_profile(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "model",
+        type=Path,
+        nargs="?",
+        metavar="MODEL",
+        help="a bundle, a .tflite or .keras file, or the folder of a run; a Keras file is timed as float32",
+    )
+    parser.add_argument(
+        "--compare", type=Path, nargs=2, metavar=("A", "B"), help="profile two models, and print the ratios of B to A"
+    )
+    parser.add_argument("--variant", metavar="NAME", help="variant of a bundle (default: int8)")
+    parser.add_argument(
+        "--rounds", type=count, default=50, metavar="N", help="rounds over all truncated models (default: 50)"
+    )
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the numbers as JSON; - for standard output")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write profile.json and profile.png into this folder")
+
+
+PROFILE = Command(
+    "size, memory and time of each layer of a model, and its distance from this machine's peak",
+    _configure_profile,
+    deferred("fer_convert.commands.profile:run"),
+)

@@ -7,6 +7,7 @@ interpreter's other memory is calculated from the sizes of its structs; a test c
 from __future__ import annotations
 
 from fer_bench.profile.graph import Graph
+from fer_bench.profile.memory import lifetimes
 
 ALIGNMENT = 16
 _PER_TENSOR, _PER_OPERATOR, _PER_CHANNEL, _FIXED = 12, 120, 8, 1536
@@ -42,17 +43,6 @@ def activation_bytes(graph: Graph) -> int:
 
 def _buffers(graph: Graph) -> list[tuple[int, int, int]]:
     """Return size, first use and last use (as numbers of operators, from 1) of each activation."""
-    first = dict.fromkeys(graph.inputs, 0)
-    last = dict.fromkeys(graph.inputs, 0)
-    for number, operator in enumerate(graph.operators, start=1):
-        for index in operator.outputs:
-            first.setdefault(index, number)
-        for index in (*operator.inputs, *operator.outputs):
-            last[index] = number
-    for index in graph.outputs:
-        last[index] = len(graph.operators)
     return [
-        (-(-graph.tensors[index].bytes // ALIGNMENT) * ALIGNMENT, first[index], last[index])
-        for index in sorted(first)
-        if not graph.tensors[index].constant
+        (-(-graph.tensors[one.tensor].bytes // ALIGNMENT) * ALIGNMENT, one.first, one.last) for one in lifetimes(graph)
     ]

@@ -26,18 +26,21 @@ def every_layer(model: Any) -> Iterator[Any]:
 
 def count_macs(model: Any) -> int:
     """Return the multiply-accumulates for one image of a model of fixed input size: convolutions and dense layers."""
+    return sum(count_layer_macs(layer) for layer in every_layer(model))
+
+
+def count_layer_macs(layer: Any) -> int:
+    """Return the multiply-accumulates of one layer for one image; 0 if it is neither a convolution nor dense."""
     import keras
 
-    total = 0
-    for layer in every_layer(model):
-        if isinstance(layer, keras.layers.SeparableConv2D):
-            kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
-            total += kernels * math.prod(layer.output.shape[1:3])
-        elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
-            total += math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3])
-        elif isinstance(layer, keras.layers.Dense):
-            total += math.prod(layer.kernel.shape)
-    return total
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
+        return int(kernels * math.prod(layer.output.shape[1:3]))
+    if isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D):
+        return int(math.prod(layer.kernel.shape) * math.prod(layer.output.shape[1:3]))
+    if isinstance(layer, keras.layers.Dense):
+        return int(math.prod(layer.kernel.shape))
+    return 0
 
 
 def renew_norm(model: Any, images: UInt8Array) -> None:
