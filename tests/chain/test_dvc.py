@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from support.processes.edge_command import assert_one_line, clean_environment, fer_edge
 from support.training.chains import CHAIN, GATE, write_chain
 
@@ -27,6 +29,7 @@ def dvc(folder: Path, *words: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_dvc_runs_the_stages_and_only_those_that_changed(tmp_path: Path) -> None:
     write_chain(tmp_path)
     (tmp_path / "chain.toml").write_text(CHAIN.partition("[bench]")[0])

@@ -75,6 +75,7 @@ def chained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_a_chain_that_was_interrupted_has_every_epoch_once(chained: Path) -> None:
     lines = (chained / "out" / "runs" / "recipe" / "history.jsonl").read_text().splitlines()
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 25))
@@ -144,6 +145,7 @@ def test_a_step_that_fails_hands_on_its_code_and_message(tmp_path: Path) -> None
     assert (done.returncode, done.stderr) == (alone.returncode, alone.stderr) and done.returncode == 2
 
 
+@pytest.mark.slow
 def test_a_release_is_published_once_and_again_if_its_settings_change(tmp_path: Path, tiny_bundle: Path) -> None:
     chain = write_chain(tmp_path)
     copy_bundle(tiny_bundle, tmp_path / "out" / "bundle")

@@ -272,6 +272,7 @@ def test_the_shipped_model_keeps_the_files_rules_of_the_shipped_gate() -> None:
     check(files, Exported(committed, {"int8": nothing}, nothing, np.zeros(1, np.int64)))
 
 
+@pytest.mark.slow
 def test_bundle_check_judges_a_bundle_and_writes_only_what_passed(
     tiny_bundle: Path, mini_run: MiniRun, tmp_path: Path
 ) -> None:

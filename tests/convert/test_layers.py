@@ -61,6 +61,7 @@ def test_each_quantized_layer_is_listed_once_by_its_name(report: dict[str, Any],
     assert picture is not None and picture.std() > 10
 
 
+@pytest.mark.slow
 def test_the_errors_are_those_of_rounding(report: dict[str, Any]) -> None:
     for layer in report["layers"]:
         # The zeros of a ReLU are exact, so the error is below 0.289, or hardly above.

@@ -49,6 +49,7 @@ def test_every_tflite_variant_runs_on_both(legacy_python: Path, mini_bundle: Pat
             np.testing.assert_allclose(theirs, ours, atol=tolerance, err_msg=spec.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("variant", "tolerance"), [("float32", 1e-4), ("int8", 2.0)])
 def test_both_runtimes_agree(legacy_python: Path, tmp_path: Path, variant: str, tolerance: float) -> None:
     model = RELEASED / f"{variant}.tflite"

@@ -95,6 +95,7 @@ def test_all_else_is_as_it_was_and_both_file_systems_are_clean(composed: tuple[s
     assert_file_systems_are_clean(out)
 
 
+@pytest.mark.slow
 def test_the_payload_is_whole_and_nothing_secret_is_plain(composed: tuple[str, Path, Path, str]) -> None:
     _, _, out, said = composed
     files = boot_files(out)

@@ -70,6 +70,7 @@ def test_the_kept_model_has_the_mean_of_the_last_epochs_also_when_it_was_resumed
         np.testing.assert_allclose(array, other, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_statistics_taken_anew_are_those_of_the_images(dataset: Dataset) -> None:
     keras = load_keras()
     inputs = keras.Input((48, 48, 1))

@@ -107,6 +107,7 @@ def test_a_stopped_run_goes_on_to_the_same_end(
     assert history(place / "stopped") == straight
 
 
+@pytest.mark.slow
 def test_a_network_whose_weights_go_by_the_size_learns_at_one(place: Path, mini_run: MiniRun) -> None:
     refused = fork.fer_edge("train", "--config", "flat.toml", "--out", "flat", data=mini_run.data, cwd=place)
     assert_refused(refused, 2, "mynet:flat", "32x32", "other weights", "loop.sizes = [48]")

@@ -101,6 +101,7 @@ def test_every_picture_is_drawn_and_drawn_the_same_again(explored: Path) -> None
             assert picture.std() > 5, name
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_what_an_earlier_exploration_made(explored: Path) -> None:
     assert (explored / "full/samples-9-contempt.png").read_bytes() == b"of other data"
     assert not (explored / "full/explore.html").exists()

@@ -75,6 +75,7 @@ def test_two_processes_end_with_identical_weights(road: Road) -> None:
     assert json.loads((road.folder / "run/run.json").read_text())["processes"] == 2
 
 
+@pytest.mark.slow
 def test_they_end_as_one_process_with_the_same_batches_does(road: Road) -> None:
     assert road.alone.returncode == 0, road.alone.stderr
     together, alone = weights(road.folder / "run"), weights(road.folder / "alone")

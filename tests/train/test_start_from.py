@@ -147,6 +147,7 @@ for model in sys.argv[2:]:
     return [float(line) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_from_through_the_command_is_refused_in_one_line(
     mini_run: MiniRun, short_run: Path, long_run: Path, tmp_path: Path
 ) -> None:

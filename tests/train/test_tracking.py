@@ -32,6 +32,7 @@ def history(folder: Path, key: str) -> list[float]:
     return [json.loads(line)[key] for line in (folder / "run" / "history.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_curves_settings_report_and_card(tmp_path: Path) -> None:
     import tensorflow as tf
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -61,6 +62,7 @@ def test_tensorboard_reads_curves_settings_report_and_card(tmp_path: Path) -> No
     assert texts.Tensors("curves")[0].tensor_proto.string_val[2].startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_mlflow_has_one_run_also_after_a_resume(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mlflow import MlflowClient
 
@@ -89,6 +91,7 @@ def test_mlflow_has_one_run_also_after_a_resume(tmp_path: Path, monkeypatch: pyt
     assert names == {"config.toml", "curves.png", "run.json", "MODEL_CARD.md"}
 
 
+@pytest.mark.slow
 def test_without_it_nothing_is_imported_and_nothing_is_written(tmp_path: Path) -> None:
     write_training(tmp_path)
     code = """\
@@ -134,6 +137,7 @@ def test_a_password_in_the_store_is_refused(tmp_path: Path) -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_store_that_cannot_be_opened_stops_the_training_and_one_that_fails_later_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

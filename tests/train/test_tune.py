@@ -94,6 +94,7 @@ def test_no_trial_is_lost_or_done_twice_when_a_command_is_killed(searched: tuple
     assert printed.splitlines()[-1] == str(out / "best.toml")
 
 
+@pytest.mark.slow
 def test_the_best_is_what_its_run_reached_and_it_alone_keeps_its_networks(searched: tuple[Path, Path, str]) -> None:
     _, out, printed = searched
     with (out / "tune.csv").open() as stream:

@@ -219,6 +219,7 @@ def test_a_native_crash_in_the_self_check_refuses_the_version_and_no_more(site: 
     assert "1.1.0" in device.status()["refused"]
 
 
+@pytest.mark.slow
 def test_a_self_check_that_does_not_end_is_tried_again_later(site: Site, device: Device) -> None:
     done = during_the_self_check(device, signal.SIGSTOP)  # as on a machine that is too busy
     assert_one_line(done, 4, "the self-check did not end within 30 s")

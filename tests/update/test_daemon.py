@@ -164,6 +164,7 @@ def test_a_model_that_hangs_on_probation_returns_the_previous_version(site: Site
     assert "did not return" in device.store.state().refused["1.1.0"].reason
 
 
+@pytest.mark.slow
 def test_a_slow_model_on_probation_returns_the_previous_version_while_the_daemon_goes_on(
     site: Site, device: Device
 ) -> None:

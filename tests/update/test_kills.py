@@ -26,6 +26,7 @@ LONG = bool(os.environ.get("UPDATE_LONG"))
 KILLS = 200 if LONG else 15
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(6 * 3600)
 def test_a_kill_at_any_moment_leaves_a_working_model(site: Site, device: Device, tmp_path: Path) -> None:
     apply(device, None)
@@ -83,6 +84,7 @@ sys.addaudithook(hook)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(6 * 3600)
 def test_a_kill_before_each_file_operation_leaves_a_working_model(site: Site, device: Device, tmp_path: Path) -> None:
     apply(device, None)

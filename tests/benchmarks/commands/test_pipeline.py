@@ -83,6 +83,7 @@ def test_without_data_the_portrait_is_shown_and_its_label_is_no_ones_guess(witho
     assert [line.partition(":")[0] for line in section["left_out"]] == ["tutorial", "fer"]
 
 
+@pytest.mark.slow
 def test_text_and_markdown_tell_the_same(without_data: tuple[str, Path]):
     text, folder = without_data
     markdown = (folder / "out.md").read_text(encoding="utf-8")

@@ -112,6 +112,7 @@ def test_the_window_shows_boxes_and_labels_in_colour(display: Display, tmp_path:
     assert display.xdotool("search", "--name", TITLE) == ""
 
 
+@pytest.mark.slow
 @needs_display
 @pytest.mark.parametrize("way", ["q", "Escape", "close"])
 def test_the_user_ends_the_run_in_the_window(display: Display, tmp_path: Path, way: str) -> None:
@@ -170,6 +171,7 @@ def test_several_sources_are_shown_side_by_side_and_fit_the_screen(display: Disp
     run.communicate()
 
 
+@pytest.mark.slow
 @needs_display
 def test_the_window_stores_nothing_and_talks_with_the_display_alone(display: Display, tmp_path: Path) -> None:
     environment = {**clean_environment(), "DISPLAY": display.name}
@@ -186,6 +188,7 @@ def test_the_window_stores_nothing_and_talks_with_the_display_alone(display: Dis
     assert sum(count for target, count in seen.written.items() if target.startswith("pipe:")) > 640 * 480
 
 
+@pytest.mark.slow
 def test_without_a_display_there_is_one_line(tmp_path: Path) -> None:
     result = fer_edge("run", "demo", "--show", "--events", "e.jsonl", cwd=tmp_path, settings={"DISPLAY": ":4711"})
     assert_one_line(result, 2, "--show: ")

@@ -39,6 +39,7 @@ def packed(site: Path, out: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, cwd=out, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_what_is_installed_packs_to_the_wheel_that_it_came_from(
     installed: Path, small_wheels: list[PayloadFile], tmp_path: Path
 ) -> None:
