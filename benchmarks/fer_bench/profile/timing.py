@@ -48,7 +48,7 @@ def time_layers(content: bytes, graph: Graph, layers: Sequence[Layer], rounds: I
             for cut in cuts[:-1]
         ]
         models.append(stack.enter_context(BareModel(content, name)))
-        measured = [[model.best_ns(_RUNS) / 1e3 for model in models] for _ in rounds]
+        measured = [_round(models, backwards=number % 2 == 1) for number in rounds]
     times: list[LayerTime | None] = [None] * len(layers)
     before = -1
     for place, cut in enumerate(cuts):
@@ -56,6 +56,13 @@ def time_layers(content: bytes, graph: Graph, layers: Sequence[Layer], rounds: I
         times[cut] = LayerTime(statistics.median(differences), _standard_error(differences), cut - before)
         before = cut
     return Times(statistics.median(row[-1] for row in measured), tuple(times))
+
+
+def _round(models: Sequence[BareModel], *, backwards: bool) -> list[float]:
+    """Return the time of each model in microseconds. Every other round runs backwards, so that a drift cancels out."""
+    if backwards:
+        return _round(models[::-1], backwards=False)[::-1]
+    return [model.best_ns(_RUNS) / 1e3 for model in models]
 
 
 def time_ratio(first: bytes, second: bytes, rounds: Iterable[int], names: tuple[str, str]) -> float:
