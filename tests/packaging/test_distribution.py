@@ -36,6 +36,7 @@ COMMANDS = (
     "bench",
     "convert",
     "export",
+    "profile",
     "bundle",
     "runs",
     "flash",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from fer_bench.extras import require
 from fer_bench.plots import BLUE, GREY, RED, new_figure, save_png
 from fer_bench.profile.text import share
 from fer_bench.results.profile import ModelProfile, ProfileReport
@@ -65,6 +66,7 @@ def _draw_roof(axes: Any, report: ProfileReport) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(require("matplotlib.ticker").LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
     axes.set_xlabel("MACs per byte moved")

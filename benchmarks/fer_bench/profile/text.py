@@ -95,7 +95,7 @@ def _comparison(report: ProfileReport) -> str:
         )
     ]
     ratio = "–" if report.time_ratio is None else f"{report.time_ratio:.3f}"
-    rows.append(["µs, models alternating", f"{first.time_us:,.0f}", f"{second.time_us:,.0f}", ratio])
+    rows.append(["µs; ratio: alternating", f"{first.time_us:,.0f}", f"{second.time_us:,.0f}", ratio])
     names = [
         f"{label}: {_short(f'{model.model}, {model.variant}')}"
         for label, model in zip("AB", report.models, strict=True)

@@ -26,7 +26,8 @@ METHOD = (
 _MAX_MODELS, _MIN_MODELS = 64, 4
 _MEMORY = 256 << 20
 """Bytes for all truncated models. Each holds the file, and at most as much again for its packed weights."""
-_RUNS = 3
+_RUNS, _RUNS_OF_TWO = 3, 10
+"""Invocations in a row, of which the fastest counts: of a truncated model, and of two models that are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def time_layers(content: bytes, graph: Graph, layers: Sequence[Layer], rounds: I
             for cut in cuts[:-1]
         ]
         models.append(stack.enter_context(BareModel(content, name)))
-        measured = [[model.best_ns(_RUNS) / 1e3 for model in models] for _ in rounds]
+        measured = [_round(models, backwards=number % 2 == 1) for number in rounds]
     times: list[LayerTime | None] = [None] * len(layers)
     before = -1
     for place, cut in enumerate(cuts):
@@ -58,11 +59,18 @@ def time_layers(content: bytes, graph: Graph, layers: Sequence[Layer], rounds: I
     return Times(statistics.median(row[-1] for row in measured), tuple(times))
 
 
+def _round(models: Sequence[BareModel], *, backwards: bool, runs: int = _RUNS) -> list[float]:
+    """Return the time of each model in microseconds. Every other round runs backwards, so that a drift cancels out."""
+    if backwards:
+        return _round(models[::-1], backwards=False, runs=runs)[::-1]
+    return [model.best_ns(runs) / 1e3 for model in models]
+
+
 def time_ratio(first: bytes, second: bytes, rounds: Iterable[int], names: tuple[str, str]) -> float:
     """Return the time of ``second`` relative to ``first``: the median of the rounds' ratios. Raises ModelError."""
     with BareModel(first, names[0]) as one, BareModel(second, names[1]) as other:
-        ratios = [(one.best_ns(_RUNS), other.best_ns(_RUNS)) for _ in rounds]
-    return statistics.median(b / a for a, b in ratios)
+        measured = [_round([one, other], backwards=number % 2 == 1, runs=_RUNS_OF_TWO) for number in rounds]
+    return statistics.median(b / a for a, b in measured)
 
 
 def choose_cuts(graph: Graph, layers: Sequence[Layer], file_bytes: int) -> list[int]:
