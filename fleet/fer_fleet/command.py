@@ -39,6 +39,10 @@ def ingest(arguments: argparse.Namespace) -> int:
         raise ConfigError("--cert-file and --key-file: give both or neither")
     if arguments.password_file is not None and arguments.username is None:
         raise ConfigError("--password-file: needs --username")
+    try:
+        arguments.mqtt_host.encode("idna")
+    except UnicodeError:  # paho's thread would end with it
+        raise ConfigError(f"--mqtt-host: not a host name: {arguments.mqtt_host!r}") from None
     tls = arguments.tls or arguments.ca_file is not None or arguments.cert_file is not None
     broker = Broker(
         arguments.mqtt_host,

@@ -9,6 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import psycopg
+from msgspec import UNSET
 from psycopg import sql
 from psycopg.rows import dict_row
 
@@ -120,7 +121,7 @@ class Database:
 
 
 def refresh_hourly(url: str) -> None:
-    """Compute the aggregates by hour again. Readers see the old ones meanwhile."""
+    """Compute the aggregates by hour again, without blocking those who read them."""
     with psycopg.connect(url, autocommit=True, **_CONNECTION) as connection:  # type: ignore[arg-type]
         connection.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY fleet.hourly")
 
@@ -187,4 +188,4 @@ def _row(event: Event) -> tuple[object, ...]:
     own = {"device": event.device, "received": event.received, "at": event.at, "counts": event.counts}
     own["kind"] = content.kind.value
     values = (own.get(name, getattr(content, name, None)) for name in tables.COLUMNS)
-    return tuple(None if type(value).__name__ == "UnsetType" else value for value in values)
+    return tuple(None if value is UNSET else value for value in values)

@@ -1,4 +1,4 @@
-"""The tables of a fleet, in a schema of their own.
+"""The tables of a fleet, in the schema ``fleet``.
 
 ``events`` is partitioned by the day of receipt, not by the device's clock, which may be years off. The day follows from
 ``segments``: a session's numbers from ``first`` on belong to ``day``, up to the next segment. It never changes for a
