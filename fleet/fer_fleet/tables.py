@@ -116,9 +116,9 @@ WITH stored AS (
 )
 UPDATE fleet.sessions s SET last = greatest(last, highest), stored = s.stored + new.stored
     FROM (
-        SELECT device, session, max(sequence) AS highest,
-            (SELECT count(*) FROM stored t WHERE (t.device, t.session) = (i.device, i.session)) AS stored
-        FROM incoming i GROUP BY device, session
+        SELECT device, session, highest, coalesce(number, 0) AS stored
+        FROM (SELECT device, session, max(sequence) AS highest FROM incoming GROUP BY 1, 2) AS i
+        LEFT JOIN (SELECT device, session, count(*) AS number FROM stored GROUP BY 1, 2) AS t USING (device, session)
     ) AS new
     WHERE (s.device, s.session) = (new.device, new.session)
 """

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 import pytest
 
+from fer_fleet import acl, listing, messages
 from fer_fleet.messages import Event, Message, Rejected, Status, parse
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -66,6 +69,12 @@ def test_a_lone_surrogate_is_rejected() -> None:
 def test_a_description_of_another_device_is_rejected() -> None:
     assert parsed(b'{"name": "yard"}', "door/$description") == Rejected("door", NOW, "device differs from the topic")
     assert isinstance(parsed(b'{"name": "door"}', "door/$description"), Status)
+
+
+@pytest.mark.parametrize("module", [acl, listing, messages])
+def test_the_examples_of_docstrings_run(module: ModuleType) -> None:
+    failed, run = doctest.testmod(module)
+    assert (failed, run > 0) == (0, True)
 
 
 def test_a_long_name_is_cut() -> None:
