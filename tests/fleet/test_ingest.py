@@ -229,16 +229,20 @@ def test_the_broker_refuses_a_forged_name(tmp_path: Path, database: str) -> None
     try:
         login = ("--username", "fleet", "--password-file", str(tmp_path / "password"))
         with ingesting(tmp_path, broker, database, *login):
-            door, yard = Device(broker, "door", "secret"), Device(broker, "yard", "secret")
+            as_yard = {"username": "yard", "password_file": str(tmp_path / "password"), "home_assistant": False}
+            yard = MqttSink(settings_for(broker.port, device="yard", **as_yard), StatusBoard(), pace=PACE)
+            online = "SELECT device, online FROM fleet.devices ORDER BY device"
+            wait_for(lambda: read(database, online) == [("yard", True)])
+            door = Device(broker, "door", "secret")
             door.send(topic="fer-edge/yard/cam0/events")
             door.send(b"offline", "fer-edge/yard/availability", retain=True)
             door.send()
-            yard.send()
+            yard.emit(event(1))
             wait_for(lambda: total(database) == 2)
+            assert read(database, online) == [("door", None), ("yard", True)]
             door.close()
             yard.close()
         assert numbers(database) == {"door": [2], "yard": [1]}
-        assert read(database, "SELECT device, online FROM fleet.devices ORDER BY 1") == [("door", None), ("yard", None)]
     finally:
         broker.stop()
 
