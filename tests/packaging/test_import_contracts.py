@@ -20,6 +20,7 @@ HOMES = {
     "fer_convert": "convert",
     "fer_release": "release",
     "fer_chain": "chain",
+    "fer_fleet": "fleet",
 }
 
 
@@ -90,6 +91,8 @@ def test_a_new_module_must_be_placed(copied: Path, room: str) -> None:
         ("release/fer_release/keys.py", "from fer_release import repository"),
         ("release/fer_release/keys.py", "from fer_chain import plan"),
         ("chain/fer_chain/plan.py", "from fer_convert import convert"),
+        ("chain/fer_chain/plan.py", "from fer_fleet import tables"),
+        ("fleet/fer_fleet/tables.py", "from fer_fleet import inbox"),
         ("edge/fer_edge/update/format.py", "from fer_edge.daemon import session"),
     ],
 )

@@ -54,6 +54,12 @@ class Broker:
         self._process.kill()
         self._process.wait()
 
+    def shut_down(self) -> None:
+        """End it (SIGTERM): it saves sessions and what is queued for them."""
+        assert self._process is not None
+        self._process.terminate()
+        assert self._process.wait(60) == 0
+
     def freeze(self) -> None:
         """Suspend it (SIGSTOP) until ``thaw``."""
         assert self._process is not None

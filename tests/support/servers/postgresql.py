@@ -21,32 +21,62 @@ def _programs() -> Path:
     return found[-1].parent
 
 
-@contextlib.contextmanager
-def postgresql() -> Iterator[str]:
-    """Run a server and yield the URL of an empty database, for SQLAlchemy without a driver's name."""
-    pytest.importorskip("psycopg")
-    programs = _programs()
-    # Not in pytest's folder: that is closed to other users, and a socket's path is at most 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="fer-pg-"))
-    user = "nobody" if os.geteuid() == 0 else None  # the server refuses to run as root
-    if user:
-        shutil.chown(folder, user)
+class PostgreSql:
+    """A server with an empty database, reached by ``url``; ``stop`` and ``start`` leave it as an outage would."""
 
-    def run(*words: str | Path) -> None:
+    def __init__(self, folder: Path) -> None:
+        self._programs, self._folder = _programs(), folder
+        self._user = "nobody" if os.geteuid() == 0 else None  # the server refuses to run as root
+        if self._user:
+            shutil.chown(folder, self._user)
+        self._data = folder / "data"
+        self.url = f"postgresql://fer@/study?host={quote(str(folder), safe='')}"
+        """For SQLAlchemy without a driver's name."""
+        self._run("initdb", "-D", self._data, "-U", "fer", "-A", "trust", "--no-sync")
+        self.start()
+        self._run("createdb", "-h", folder, "-U", "fer", "study")
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        options = f"-c listen_addresses= -c unix_socket_directories={self._folder} -c fsync=off"
+        log = self._folder / "log"
+        self._run("pg_ctl", "-D", self._data, "-w", "-t", "120", "-l", log, "-o", options, "start")
+
+    def stop(self) -> None:
+        """End it as a crash would: connections break, and the next start recovers."""
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "stop")
+
+    def _run(self, program: str, *words: str | Path) -> None:
         done = subprocess.run(
-            words, user=user, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            (self._programs / program, *words),
+            user=self._user,
+            cwd=self._folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
 
-    data = folder / "data"
+
+@contextlib.contextmanager
+def postgresql_server() -> Iterator[PostgreSql]:
+    """Run a server with an empty database."""
+    pytest.importorskip("psycopg")
+    # Not in pytest's folder: that is closed to other users, and a socket's path is at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="fer-pg-"))
     try:
-        run(programs / "initdb", "-D", data, "-U", "fer", "-A", "trust", "--no-sync")
-        options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-        run(programs / "pg_ctl", "-D", data, "-w", "-t", "120", "-l", folder / "log", "-o", options, "start")
+        server = PostgreSql(folder)
         try:
-            run(programs / "createdb", "-h", folder, "-U", "fer", "study")
-            yield f"postgresql://fer@/study?host={quote(str(folder), safe='')}"
+            yield server
         finally:
-            run(programs / "pg_ctl", "-D", data, "-m", "immediate", "stop")
+            server.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def postgresql() -> Iterator[str]:
+    """Run a server and yield the URL of an empty database, for SQLAlchemy without a driver's name."""
+    with postgresql_server() as server:
+        yield server.url

@@ -1,0 +1,1 @@
+"""The events of many devices: from an MQTT broker into PostgreSQL."""

@@ -1,0 +1,166 @@
+"""Messages from the broker, acknowledged only after they are stored."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage, MQTTv311
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from fer_edge.errors import ConfigError
+from fer_edge.settings.secret_files import read_secret
+from fer_edge.sinks.tls import tls_context
+from fer_edge.system.messages import print_message
+from fer_fleet.messages import MAX_PAYLOAD_BYTES
+
+CLIENT_ID = "fer-edge-fleet"
+"""The same after a restart, so that the broker keeps what was not acknowledged."""
+_QOS = 1
+_IDLE_S = 0.05
+"""A batch ends after so long without a message: the broker may send no more until some are acknowledged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broker:
+    """How to reach and log in to the broker."""
+
+    host: str
+    port: int
+    username: str | None = None
+    password_file: str | None = None
+    tls: bool = False
+    ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+    def __str__(self) -> str:
+        """Return what messages name."""
+        return f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message as it came; ``connection`` counts the connections to the broker."""
+
+    connection: int
+    number: int
+    topic: str
+    payload: bytes
+    at: datetime
+    retained: bool
+
+
+class Inbox:
+    """A persistent session at ``broker`` that receives what devices publish below ``topic``.
+
+    paho's thread connects, reconnects and receives. A message that is not acknowledged on the connection on which it
+    came is sent again on the next one.
+
+    Raises:
+        ConfigError: if a password file or certificate cannot be used.
+    """
+
+    def __init__(self, broker: Broker, topic: str) -> None:
+        self._broker, self._topic = broker, topic
+        self._queue: queue.Queue[Received] = queue.Queue()
+        self._lock = threading.Lock()
+        self._connection = 0
+        self._problem: str | None = None
+        client = Client(CallbackAPIVersion.VERSION2, CLIENT_ID, clean_session=False, protocol=MQTTv311, manual_ack=True)
+        _log_in(client, broker)
+        client.connect_timeout = 10.0
+        client.reconnect_delay_set(1, 30)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        self._client = client
+        client.connect_async(broker.host, broker.port, keepalive=30)
+        client.loop_start()
+
+    def take(self, max_messages: int, max_wait_s: float) -> list[Received]:
+        """Return the next messages; wait for them at most ``max_wait_s`` seconds."""
+        taken: list[Received] = []
+        until = time.monotonic() + max_wait_s
+        while len(taken) < max_messages:
+            left_s = until - time.monotonic()
+            try:
+                taken.append(self._queue.get(timeout=max(0.0, min(left_s, _IDLE_S) if taken else left_s)))
+            except queue.Empty:
+                break
+        with self._lock:
+            # The rest comes again, and in its order: stored now, it would overtake what was lost with its connection.
+            return [message for message in taken if message.connection == self._connection]
+
+    def acknowledge(self, messages: Sequence[Received]) -> None:
+        """Let the broker forget ``messages``, which are stored."""
+        for message in messages:
+            with self._lock:
+                # The same number may mean another message on another connection.
+                if message.connection == self._connection:
+                    self._client.ack(message.number, _QOS)
+
+    def close(self) -> None:
+        """Disconnect; the broker keeps the session. Idempotent."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(
+        self, client: Client, data: object, flags: ConnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        if code.is_failure:
+            self._report(f"{self._broker}: the broker refuses the connection: {code}")
+            return
+        if self._problem is not None:
+            print_message(f"{self._broker}: connected again")
+            self._problem = None
+        levels = ("+/+/events", "+/availability", "+/$description")
+        client.subscribe([(f"{self._topic}/{level}", _QOS) for level in levels])
+
+    def _on_connect_fail(self, client: Client, data: object) -> None:
+        self._report(f"{self._broker}: cannot connect to the broker; trying again")
+
+    def _on_disconnect(
+        self, client: Client, data: object, flags: DisconnectFlags, code: ReasonCode, properties: Properties | None
+    ) -> None:
+        with self._lock:
+            self._connection += 1
+            while not self._queue.empty():
+                self._queue.get_nowait()
+        if code.is_failure:
+            self._report(f"{self._broker}: the connection to the broker is lost: {code}")
+
+    def _on_message(self, client: Client, data: object, message: MQTTMessage) -> None:
+        payload = bytes(message.payload[: MAX_PAYLOAD_BYTES + 1])  # one more shows that it is too large
+        now = datetime.now(UTC)
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        self._queue.put(Received(self._connection, message.mid, topic, payload, now, message.retain))
+
+    def _report(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            print_message(problem)
+
+
+def _log_in(client: Client, broker: Broker) -> None:
+    try:
+        if broker.username is not None:
+            file = broker.password_file
+            client.username_pw_set(broker.username, None if file is None else read_secret(file, "--password-file"))
+        if broker.tls:
+            client.tls_set_context(tls_context("mqtt", broker.ca_file, broker.cert_file, broker.key_file))
+    except ConfigError as error:  # the functions name settings; here they are options
+        for name in ("ca", "cert", "key"):
+            if str(error).startswith(f"mqtt.{name}_file: "):
+                raise ConfigError(f"--{name}-file: {str(error).partition(': ')[2]}") from None
+        raise

@@ -1,0 +1,25 @@
+"""A PostgreSQL server for the tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from support.servers.postgresql import PostgreSql, postgresql_server
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[PostgreSql]:
+    """A server; its start takes seconds."""
+    with postgresql_server() as running:
+        yield running
+
+
+@pytest.fixture
+def database(server: PostgreSql) -> Iterator[str]:
+    """The URL of a database without tables of ours."""
+    yield server.url
+    with psycopg.connect(server.url) as connection:
+        connection.execute("DROP SCHEMA IF EXISTS fleet CASCADE")
