@@ -15,8 +15,8 @@ from image_assumptions.unit_settings import MIN_SYSTEMD
 _PACKAGES = ("network-manager", "openssh-server", "raspi-config", "sudo", "systemd", "systemd-timesyncd")
 PROGRAMS = (
     "apt-get", "apt-mark", "awk", "busctl", "cat", "chmod", "chown", "chpasswd", "cmp", "cp", "cut", "dd", "df",
-    "dirname", "dpkg", "dpkg-query", "env", "flock", "getent", "grep", "groupmod", "head", "id", "install",
-    "journalctl", "ln", "mkdir", "mktemp", "mv", "python3", "readlink", "rm", "rmdir", "sed", "sh", "sha256sum",
+    "dirname", "dpkg", "dpkg-query", "env", "find", "flock", "getent", "grep", "groupmod", "head", "id", "install",
+    "journalctl", "ln", "mkdir", "mktemp", "mv", "python3", "readlink", "rm", "rmdir", "sed", "sh", "sha256sum", "sort",
     "sleep", "sync", "systemctl", "systemd-sysusers", "tail", "tee", "tr", "useradd", "userdel", "usermod", "wc",
 )  # fmt: skip
 """Programs that the scripts of first boot and install call without checking that they exist."""
