@@ -9,12 +9,12 @@ with what this program writes.
 from __future__ import annotations
 
 import json
-from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import inspect
+from reference_pages import reference_page, write
 
 from fer_chain import settings
 from fer_chain.settings import Chain, chain_schema
@@ -82,11 +82,7 @@ def table(kind: type[Settings]) -> str:
 
 def page() -> str:
     """Return the text of chain.md."""
-    text = PAGE + table(Chain)
-    for section, kind in SECTIONS.items():
-        about = " ".join(cleandoc(kind.__doc__ or "").removeprefix(f"``{section}``: ").replace("``", "`").split())
-        text += f"\n## {section}\n\n{about[0].upper()}{about[1:]}\n\n{table(kind)}"
-    return text
+    return reference_page(PAGE, Chain, SECTIONS, table)
 
 
 def pages() -> dict[Path, str]:
@@ -96,5 +92,4 @@ def pages() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for path, content in pages().items():
-        path.write_text(content, encoding="utf-8")
+    write(pages())

@@ -9,10 +9,10 @@ with what this program writes.
 from __future__ import annotations
 
 import json
-from inspect import cleandoc
 from pathlib import Path
 
 from msgspec import inspect
+from reference_pages import reference_page, write
 
 from fer_convert.gate_rules import AccuracyRules, FileRules, Gate, LatencyRules, gate_schema
 from fer_edge.settings.base import Settings
@@ -74,11 +74,7 @@ def table(kind: type[Settings]) -> str:
 
 def page() -> str:
     """Return the text of gate.md."""
-    text = PAGE + table(Gate)
-    for section, kind in SECTIONS.items():
-        about = " ".join(cleandoc(kind.__doc__ or "").removeprefix(f"``{section}``: ").split())
-        text += f"\n## {section}\n\n{about[0].upper()}{about[1:]}\n\n{table(kind)}"
-    return text
+    return reference_page(PAGE, Gate, SECTIONS, table)
 
 
 def pages() -> dict[Path, str]:
@@ -88,5 +84,4 @@ def pages() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for path, content in pages().items():
-        path.write_text(content, encoding="utf-8")
+    write(pages())

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from inspect import cleandoc
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import inspect
+from reference_pages import reference_page, write
 
 from fer_edge.settings.base import Settings
 from fer_edge.settings.toml_files import inline_toml
@@ -107,11 +107,7 @@ def table(kind: type[Settings]) -> str:
 
 def page() -> str:
     """Return the text of recipes.md."""
-    text = PAGE + table(Recipe)
-    for section, kind in SECTIONS.items():
-        about = " ".join(cleandoc(kind.__doc__ or "").removeprefix(f"``{section}``: ").replace("``", "`").split())
-        text += f"\n## {section}\n\n{about[0].upper()}{about[1:]}\n\n{table(kind)}"
-    return text
+    return reference_page(PAGE, Recipe, SECTIONS, table)
 
 
 def pages() -> dict[Path, str]:
@@ -121,5 +117,4 @@ def pages() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for path, content in pages().items():
-        path.write_text(content, encoding="utf-8")
+    write(pages())

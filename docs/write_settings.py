@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 from msgspec import inspect
+from reference_pages import write
 
 from fer_edge.settings.base import Settings
 from fer_edge.settings.runtime import RuntimeSettings
@@ -179,5 +180,4 @@ def pages() -> dict[Path, str]:
 
 
 if __name__ == "__main__":
-    for path, content in pages().items():
-        path.write_text(content, encoding="utf-8")
+    write(pages())

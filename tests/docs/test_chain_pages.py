@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
+import write_chain
 
 CHECKOUT = Path(__file__).parents[2]
-_SPEC = importlib.util.spec_from_file_location("write_chain", CHECKOUT / "docs" / "write_chain.py")
-assert _SPEC is not None and _SPEC.loader is not None
-write_chain = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(write_chain)
 PAGES = write_chain.pages()
 
 

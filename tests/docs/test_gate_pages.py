@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tomllib
 from pathlib import Path
 
 import jsonschema
 import pytest
+import write_gate
 
 from fer_convert.gate_rules import read_gate
 from fer_edge.errors import ConfigError
 
 CHECKOUT = Path(__file__).parents[2]
-_SPEC = importlib.util.spec_from_file_location("write_gate", CHECKOUT / "docs" / "write_gate.py")
-assert _SPEC is not None and _SPEC.loader is not None
-write_gate = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(write_gate)
 PAGES = write_gate.pages()
 GATE = CHECKOUT / "convert" / "gate.toml"
 SCHEMA = json.loads((CHECKOUT / "convert" / "gate.schema.json").read_text(encoding="utf-8"))

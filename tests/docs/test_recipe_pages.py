@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import tomllib
 from pathlib import Path
 
 import jsonschema
 import pytest
+import write_recipes
 
 from fer_edge.errors import ConfigError
 from fer_train.recipe.recipe import load_recipe
 
 CHECKOUT = Path(__file__).parents[2]
-_SPEC = importlib.util.spec_from_file_location("write_recipes", CHECKOUT / "docs" / "write_recipes.py")
-assert _SPEC is not None and _SPEC.loader is not None
-write_recipes = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(write_recipes)
 PAGES = write_recipes.pages()
 SCHEMA = CHECKOUT / "train" / "recipe.schema.json"
 

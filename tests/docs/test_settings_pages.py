@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import write_settings
 from msgspec import structs
 
 from fer_edge.errors import ConfigError
@@ -20,10 +20,6 @@ from support.processes.edge_command import command_line
 
 CHECKOUT = Path(__file__).parents[2]
 EXAMPLE = CHECKOUT / "edge" / "config.example.toml"
-_SPEC = importlib.util.spec_from_file_location("write_settings", CHECKOUT / "docs" / "write_settings.py")
-assert _SPEC is not None and _SPEC.loader is not None
-write_settings = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(write_settings)
 PAGES = write_settings.pages()
 
 
