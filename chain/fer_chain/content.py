@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from fer_edge.errors import InputError, reason_of
+from fer_edge.model.bundle import file_sha256
 
 _LIBRARIES = ("keras", "tensorflow-cpu", "tensorflow", "torch", "jax", "ai-edge-litert", "onnxruntime", "numpy")
 """Packages whose version can change a result."""
@@ -57,8 +58,7 @@ def _hash_of_file(path: Path) -> str:
 def _hash_once(path: str, size: int, modified: int) -> str:
     # Several steps of one chain depend on the same data. The cache ends with the process.
     del size, modified
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_sha256(Path(path))
 
 
 def _digest(lines: Iterable[str]) -> str:

@@ -14,7 +14,6 @@ from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from fer_edge.errors import ConfigError
 from fer_edge.settings.secret_files import read_secret
 from fer_edge.sinks.tls import tls_context
 from fer_edge.system.messages import print_message
@@ -153,14 +152,8 @@ class Inbox:
 
 
 def _log_in(client: Client, broker: Broker) -> None:
-    try:
-        if broker.username is not None:
-            file = broker.password_file
-            client.username_pw_set(broker.username, None if file is None else read_secret(file, "--password-file"))
-        if broker.tls:
-            client.tls_set_context(tls_context("mqtt", broker.ca_file, broker.cert_file, broker.key_file))
-    except ConfigError as error:  # the functions name settings; here they are options
-        for name in ("ca", "cert", "key"):
-            if str(error).startswith(f"mqtt.{name}_file: "):
-                raise ConfigError(f"--{name}-file: {str(error).partition(': ')[2]}") from None
-        raise
+    if broker.username is not None:
+        file = broker.password_file
+        client.username_pw_set(broker.username, None if file is None else read_secret(file, "--password-file"))
+    if broker.tls:
+        client.tls_set_context(tls_context("--{}-file", broker.ca_file, broker.cert_file, broker.key_file))

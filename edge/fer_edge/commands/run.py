@@ -24,7 +24,7 @@ from fer_edge.images.files import IMAGE_SUFFIXES
 from fer_edge.model.bundle import DEFAULT_BUNDLE
 from fer_edge.pipeline import reported_labels
 from fer_edge.settings.base import to_table
-from fer_edge.settings.redaction import redacted
+from fer_edge.settings.redaction import redacted_table
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from fer_edge.settings.schema import settings_schema
 from fer_edge.settings.source import split_name
@@ -49,15 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 0
     settings = _load(arguments)
     if arguments.print_config:
-        table = to_table(settings)
-        table["source"]["uris"] = [redacted(uri) for uri in settings.source.uris]
-        for own in table.get("cameras", {}).values():
-            own.update({"uri": redacted(own["uri"])} if "uri" in own else {})
-        if settings.webhook.url is not None:
-            table["webhook"]["url"] = redacted(settings.webhook.url)
-        if settings.update.url is not None:
-            table["update"]["url"] = redacted(settings.update.url)
-        sys.stdout.write(dump_toml(table).lstrip("\n"))
+        sys.stdout.write(dump_toml(redacted_table(to_table(settings))).lstrip("\n"))
         return 0
     _check(settings, arguments)
     notifier = Notifier()

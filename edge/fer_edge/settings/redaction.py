@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 _PORT = "(?:[0-5]?[0-9]{1,4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 """Matches 0 to 65535. A larger number is not a port."""
@@ -36,3 +37,12 @@ def redacted(text: str) -> str:
     """
     hidden = _ONE_SLASH.sub(r"\1:***@", _PASSWORD.sub(r"\1:***@", text))
     return _URL.sub(lambda url: _IN_QUERY.sub(r"\1***", url.group()), hidden)
+
+
+def redacted_table(value: Any) -> Any:
+    """Return ``value``, nested tables and lists such as those of TOML, with each of its strings ``redacted``."""
+    if isinstance(value, dict):
+        return {key: redacted_table(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted_table(item) for item in value]
+    return redacted(value) if isinstance(value, str) else value

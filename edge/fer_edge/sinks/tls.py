@@ -11,12 +11,18 @@ from fer_edge.system.files import open_regular
 
 
 def tls_context(
-    section: str, ca_file: str | None, cert_file: str | None = None, key_file: str | None = None
+    name: str, ca_file: str | None, cert_file: str | None = None, key_file: str | None = None
 ) -> ssl.SSLContext:
     """Return a context that trusts ``ca_file`` (by default the system's authorities) and presents ``cert_file``.
 
+    Args:
+        name: How messages name a file, with ``{}`` for ca, cert or key: ``mqtt.{}_file``.
+        ca_file: Certificates of the authorities.
+        cert_file: Certificate of this client.
+        key_file: Its private key.
+
     Raises:
-        ConfigError: if a file cannot be used; the message names the setting in ``section``.
+        ConfigError: if a file cannot be used.
     """
     try:
         _check_regular(ca_file)
@@ -26,18 +32,18 @@ def tls_context(
             # `openssl req -x509`: files that work on Bookworm should work on Trixie.
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     except OSError as error:
-        raise ConfigError(f"{section}.ca_file: cannot use {ca_file}: {error.strerror or error}") from None
+        raise ConfigError(f"{name.format('ca')}: cannot use {ca_file}: {error.strerror or error}") from None
     if cert_file is not None and key_file is not None:
         try:
             if Path(key_file).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-                raise ConfigError(f"{section}.key_file: other users can read {key_file}: chmod 600 {key_file}")
+                raise ConfigError(f"{name.format('key')}: other users can read {key_file}: chmod 600 {key_file}")
             _check_regular(cert_file)
             _check_regular(key_file)
             # An empty password: OpenSSL must not prompt for one.
             context.load_cert_chain(cert_file, key_file, password="")
         except OSError as error:
             reason = error.strerror or error
-            raise ConfigError(f"{section}.cert_file: cannot use {cert_file} and {key_file}: {reason}") from None
+            raise ConfigError(f"{name.format('cert')}: cannot use {cert_file} and {key_file}: {reason}") from None
     return context
 
 

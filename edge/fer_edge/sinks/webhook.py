@@ -38,7 +38,7 @@ class Webhook(Closing):
         self._url = _split(settings.url, self._shown)
         self._target = (self._url.path or "/") + (f"?{self._url.query}" if self._url.query else "")
         self._timeout_s = settings.timeout_s
-        self._tls = tls_context("webhook", settings.ca_file) if self._url.scheme == "https" else None
+        self._tls = tls_context("webhook.{}_file", settings.ca_file) if self._url.scheme == "https" else None
         self._headers = {"Content-Type": "application/json", "User-Agent": "fer-edge"}
         if settings.token_file is not None:
             token = read_secret(settings.token_file, "webhook.token_file")

@@ -34,7 +34,7 @@ class LimitedClient(Client):
             password = None if password_file is None else read_secret(password_file, "mqtt.password_file")
             self.username_pw_set(settings.username, password)
         if settings.tls:
-            self.tls_set_context(tls_context("mqtt", settings.ca_file, settings.cert_file, settings.key_file))
+            self.tls_set_context(tls_context("mqtt.{}_file", settings.ca_file, settings.cert_file, settings.key_file))
 
     def _sock_recv(self, bufsize: int) -> bytes:
         """Refuse a large packet: paho asks for all the bytes that are missing of one, and would keep them in memory."""
