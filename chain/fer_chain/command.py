@@ -6,13 +6,13 @@ import argparse
 import shlex
 import shutil
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 
 from fer_chain import dvc, graph
 from fer_chain.plan import Step, plan, select
 from fer_chain.settings import load_chain
-from fer_edge.errors import InputError, MissingExtraError
+from fer_edge.errors import InputError
+from fer_edge.system.extras import require_modules
 from fer_edge.system.files import write_text_atomically
 from fer_edge.system.messages import print_text
 
@@ -32,8 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     chain = load_chain(file)
     every = plan(chain, file)
     steps = select(every, arguments.first, arguments.last)
-    if find_spec("doit") is None:
-        raise MissingExtraError("doit", "chain")
+    require_modules(("doit",), "chain")
     from fer_chain.tasks import Chain
 
     tasks = Chain(steps, every, Path(chain.out))
@@ -66,8 +65,7 @@ def export_dvc(arguments: argparse.Namespace) -> int:
 def _check_tools(steps: Sequence[Step]) -> None:
     kinds = {step.kind for step in steps}
     for kind, (extra, packages) in _NEEDED.items():
-        for package in packages if kind in kinds else ():
-            if find_spec(package) is None:
-                raise MissingExtraError(package, extra)
+        if kind in kinds:
+            require_modules(packages, extra)
     if "deploy" in kinds and shutil.which("ssh") is None:
         raise InputError("step deploy: the program ssh is not installed; install OpenSSH's client")

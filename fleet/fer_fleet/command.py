@@ -8,13 +8,11 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 
-from fer_edge.errors import ConfigError, MissingExtraError
+from fer_edge.errors import ConfigError
+from fer_edge.system.extras import require_modules
 from fer_edge.system.messages import print_message, print_text
 from fer_fleet.acl import acl_text
-
-_PACKAGES = {"psycopg": "psycopg", "paho": "paho-mqtt"}
 
 
 def acl(arguments: argparse.Namespace) -> int:
@@ -82,9 +80,7 @@ def _topic(arguments: argparse.Namespace) -> str:
 
 
 def _require_extra() -> None:
-    for module, package in _PACKAGES.items():
-        if find_spec(module) is None:
-            raise MissingExtraError(package, "fleet")
+    require_modules(("psycopg", "paho"), "fleet")
 
 
 @contextmanager

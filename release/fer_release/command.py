@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 
-from fer_edge.errors import InputError, MissingExtraError, reason_of
+from fer_edge.errors import InputError, reason_of
 from fer_edge.model.bundle import load_bundle
+from fer_edge.system.extras import require_modules
 from fer_edge.system.files import read_regular
 from fer_edge.system.messages import print_message, print_text
 
 # Checked before the imports that fail without them.
-for _module in ("tuf", "cryptography"):
-    if find_spec(_module) is None:
-        raise MissingExtraError(_module, "release")
+require_modules(("tuf", "cryptography"), "release")
 
 from fer_release import bundles  # noqa: E402
 from fer_release.repository import ROLES, KeyStore, Repository, create_repository  # noqa: E402

@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 from fer_edge.errors import ConfigError, MissingExtraError
+from fer_edge.system.extras import require_modules
 from fer_edge.system.stderr import hidden_stderr
 
 _BACKENDS = ("tensorflow", "jax", "torch")
@@ -48,6 +49,4 @@ def check_packages() -> None:
     Raises:
         MissingExtraError: if one is not.
     """
-    for package in ("keras", "matplotlib", "sklearn", "tqdm"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "train")
+    require_modules(("keras", "matplotlib", "sklearn", "tqdm"), "train")

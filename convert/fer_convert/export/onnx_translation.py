@@ -5,7 +5,6 @@ The float32 file is translated instead of the Keras model because the converter 
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import tempfile
 from pathlib import Path
@@ -16,8 +15,9 @@ import numpy.typing as npt
 
 from fer_bench.onnx_model import SCALE, ZERO_POINT, load_model
 from fer_convert.export.variants import VariantSpec
-from fer_edge.errors import MissingExtraError, ModelError
+from fer_edge.errors import ModelError
 from fer_edge.model.interpreter import TensorDetails
+from fer_edge.system.extras import require_modules
 from fer_edge.system.stderr import hidden_stderr
 from fer_edge.types import UInt8Array
 
@@ -31,9 +31,7 @@ _PACKAGES = ("onnx", "tf2onnx", "onnxruntime")
 
 def check_packages() -> None:
     """Raise MissingExtraError if a package that ``translate`` needs is not installed; imports nothing."""
-    for package in _PACKAGES:
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "convert")
+    require_modules(_PACKAGES, "convert")
 
 
 def translate(tflite: bytes, spec: VariantSpec, images: UInt8Array) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib.util import find_spec
 from typing import Literal
 
@@ -9,18 +10,20 @@ from fer_edge.errors import MissingExtraError
 
 Extra = Literal["mqtt", "web", "video", "update"]
 
-_PACKAGES = {
-    "mqtt": {"paho": "paho-mqtt"},
-    "web": {"waitress": "waitress", "prometheus_client": "prometheus-client"},
-    "video": {"av": "av"},
-    "update": {"tuf": "tuf"},
+_MODULES = {
+    "mqtt": ("paho",),
+    "web": ("waitress", "prometheus_client"),
+    "video": ("av",),
+    "update": ("tuf",),
 }
-"""The packages of each extra that the runtime imports: module name, package name."""
+"""The modules of each extra that the runtime imports."""
+_PACKAGES = {"paho": "paho-mqtt", "prometheus_client": "prometheus-client"}
+"""Names of packages that differ from their module's."""
 
 
 def missing_packages(extra: Extra) -> list[str]:
     """Return the packages of ``extra`` that are not installed, without importing any."""
-    return [package for module, package in _PACKAGES[extra].items() if find_spec(module) is None]
+    return _missing(_MODULES[extra])
 
 
 def require_extra(extra: Extra) -> None:
@@ -29,5 +32,18 @@ def require_extra(extra: Extra) -> None:
     Raises:
         MissingExtraError: if one is not.
     """
-    for package in missing_packages(extra):
+    require_modules(_MODULES[extra], extra)
+
+
+def require_modules(modules: Iterable[str], extra: str) -> None:
+    """Check that ``modules``, which ``extra`` contains, are installed, without importing any.
+
+    Raises:
+        MissingExtraError: if one is not; it names the package.
+    """
+    for package in _missing(modules):
         raise MissingExtraError(package, extra)
+
+
+def _missing(modules: Iterable[str]) -> list[str]:
+    return [_PACKAGES.get(module, module) for module in modules if find_spec(module) is None]

@@ -6,7 +6,6 @@ A record that fails is reported once, and the training continues: it may be the 
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 import logging
 import os
@@ -16,8 +15,9 @@ from typing import Any, Protocol
 
 import msgspec
 
-from fer_edge.errors import InputError, MissingExtraError, reason_of
+from fer_edge.errors import InputError, reason_of
 from fer_edge.settings.base import to_table
+from fer_edge.system.extras import require_modules
 from fer_edge.system.files import write_text_atomically
 from fer_train.recipe.recipe import RUN_CONFIG, Recipe, load_recipe
 from fer_train.recipe.tracking import TrackingSettings
@@ -33,11 +33,9 @@ _RETRIES = "2"
 def check_tracking(settings: TrackingSettings | None) -> None:
     """Raise MissingExtraError if a package for the records is not installed; imports nothing."""
     kind = "none" if settings is None else settings.kind
-    for package in _PACKAGES[kind]:
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, kind)
-    if kind == "tensorboard" and importlib.util.find_spec("tensorflow") is None:
-        raise MissingExtraError("tensorflow", "train")
+    require_modules(_PACKAGES[kind], kind)
+    if kind == "tensorboard":
+        require_modules(("tensorflow",), "train")
 
 
 class _Store(Protocol):
