@@ -22,6 +22,13 @@ def check_writable(path: Path) -> None:
         raise OutputError(f"{path}: cannot write there: {error.strerror}") from error
 
 
+def check_files(*paths: Path | None) -> None:
+    """Raise OutputError if a file cannot be written; None and ``STDOUT`` are no files."""
+    for path in paths:
+        if path is not None and path != STDOUT:
+            check_writable(path)
+
+
 def check_folder(folder: Path) -> None:
     """Create ``folder`` if it is missing, and check that it is writable. Raises OutputError."""
     try:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from fer_edge.system.messages import aligned
+
 _HEADINGS = ("device", "online", "version", "model", "last seen", "events", "dropped", "rejected")
 
 
@@ -19,10 +21,7 @@ def table(devices: Sequence[Mapping[str, Any]]) -> str:
     door    yes     0.1.0    s 1    -          7       0        0
     <BLANKLINE>
     """
-    rows = [_HEADINGS, *map(_cells, devices)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
-    return "\n".join(lines) + "\n"
+    return "\n".join(aligned([_HEADINGS, *map(_cells, devices)])) + "\n"
 
 
 def _cells(device: Mapping[str, Any]) -> tuple[str, ...]:

@@ -27,9 +27,7 @@ CHECKOUT_BUNDLE = Path("models/fer-edge-s")
 
 def check_outputs(arguments: argparse.Namespace) -> None:
     """Raise OutputError if the files of --json and --markdown cannot be written."""
-    for path in (arguments.json, arguments.markdown):
-        if path is not None and path != output.STDOUT:
-            output.check_writable(path)
+    output.check_files(arguments.json, arguments.markdown)
 
 
 def bundle_path(given: Path | None) -> Path | None:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
+from functools import partial
 
 import msgspec
 
-from fer_bench import output
+from fer_bench.extras import require
 from fer_bench.tables import percent, text_table
 from fer_convert.analysis.experiment import open_experiment
 from fer_convert.analysis.layer_errors import LayerReport, analyse
 from fer_convert.analysis.layer_errors_plot import draw_layers
-from fer_convert.commands.bench_options import check_outputs, given
-from fer_edge.system.messages import print_text
+from fer_convert.commands.bench_options import check_outputs, deliver, given
 from fer_train.data.dataset import PUBLIC_TEST
 
 FORMAT = 1
@@ -23,12 +22,13 @@ FORMAT = 1
 def run(arguments: argparse.Namespace) -> int:
     """Measure each layer, and exports with some layers in float if requested."""
     json_path, folder = given(arguments, "json"), given(arguments, "out")
+    require("statsmodels")
     check_outputs(json_path, folder)
     experiment = open_experiment(arguments.model, given(arguments, "data"), arguments.images)
     report = analyse(
         experiment, sorted(set(arguments.keep_float)), arguments.float, experiment.dataset.shown(PUBLIC_TEST)
     )
-    _deliver(report, json_path, folder)
+    deliver("layers", to_json(report), to_text(report), partial(draw_layers, report), json_path, folder)
     return 0
 
 
@@ -84,13 +84,3 @@ def _mixture_table(report: LayerReport) -> str:
     ]
     kept = "".join(f"{mixture.name}: {', '.join(mixture.kept)}\n" for mixture in report.mixtures[2:])
     return text_table(header, rows) + ("\n" + kept if kept else "")
-
-
-def _deliver(report: LayerReport, json_path: Path | None, folder: Path | None) -> None:
-    table = to_json(report)
-    if folder is not None:
-        output.write(folder / "layers.json", table)
-        draw_layers(report, folder / "layers.png")
-    if json_path is not None and json_path != output.STDOUT:
-        output.write(json_path, table)
-    print_text(table if json_path == output.STDOUT else to_text(report))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from functools import partial
 from pathlib import Path
 
-from fer_bench import output
-from fer_bench.extras import progress, require
+from fer_bench.extras import progress
 from fer_bench.host import describe_host
 from fer_bench.profile.measure import profile
 from fer_bench.profile.picture import draw
@@ -15,28 +15,18 @@ from fer_bench.profile.roof import copy_rate, int8_peak
 from fer_bench.profile.text import to_text
 from fer_bench.profile.timing import METHOD, time_ratio
 from fer_bench.results.profile import ProfileReport, Roof, profile_to_json
+from fer_convert.commands.bench_options import check_outputs, deliver
 from fer_convert.profile_subject import is_bundle, open_subject
 from fer_edge.errors import InputError
-from fer_edge.system.messages import print_text
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Profile one model, or compare two."""
     paths = _paths(arguments)
     json_path, folder = arguments.json, arguments.out
-    if json_path is not None and json_path != output.STDOUT:
-        output.check_writable(json_path)
-    if folder is not None:
-        require("matplotlib")
-        output.check_folder(folder)
+    check_outputs(json_path, folder)
     report = _measure(paths, arguments.variant, arguments.rounds)
-    table = profile_to_json(report)
-    if folder is not None:
-        output.write(folder / "profile.json", table)
-        draw(report, folder / "profile.png")
-    if json_path is not None and json_path != output.STDOUT:
-        output.write(json_path, table)
-    print_text(table if json_path == output.STDOUT else to_text(report))
+    deliver("profile", profile_to_json(report), to_text(report), partial(draw, report), json_path, folder)
     return 0
 
 

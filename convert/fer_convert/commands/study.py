@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from fer_bench import output
-from fer_bench.extras import progress
+from fer_bench.extras import progress, require
 from fer_bench.tables import percent, text_table
 from fer_convert.analysis.calibration_study import Study, StudyPlan, StudyPoint, measure_points
 from fer_convert.analysis.calibration_study_plot import draw_study
@@ -27,6 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     rules, per_class = tuple(dict.fromkeys(arguments.rules)), tuple(sorted(set(arguments.per_class)))
     plan = StudyPlan(rules, per_class, arguments.seeds)
     json_path, folder = given(arguments, "json"), given(arguments, "out")
+    require("statsmodels")
     check_outputs(json_path, folder)
     files = [] if json_path in (None, output.STDOUT) else [json_path]
     if folder is not None:

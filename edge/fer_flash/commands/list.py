@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
 
-from fer_edge.system.messages import printable
+from fer_edge.system.messages import aligned
 from fer_flash.write.devices import BlockDevice, read_devices, refusal
 
 _HEADER = ("device", "size", "model", "bus", "removable", "mounted", "writable target")
@@ -20,7 +19,8 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps({"devices": [_as_json(device) for device in disks]}, indent=2) + "\n")
         return 0
     if disks:
-        sys.stdout.write(_table([_HEADER, *(_row(device) for device in disks)]))
+        # The model and the mount points come from the device and may contain escape sequences, which this escapes.
+        sys.stdout.write("".join(f"{line}\n" for line in aligned([_HEADER, *map(_row, disks)])))
     if not any(device.could_be_card and device.size > 0 and not device.system_mounts for device in disks):
         sys.stdout.write("no card found: insert one and run this command again\n")
     return 0
@@ -43,7 +43,7 @@ def _as_json(device: BlockDevice) -> dict[str, object]:
 
 def _row(device: BlockDevice) -> tuple[str, ...]:
     reason = refusal(device)
-    cells = (
+    return (
         device.path,
         f"{device.size / 1e9:.1f} GB" if device.size else "-",  # decimal units, as printed on cards
         device.model or "-",
@@ -52,11 +52,3 @@ def _row(device: BlockDevice) -> tuple[str, ...]:
         ", ".join(device.mounted) or "-",
         "yes" if reason is None else f"no: {reason}",
     )
-    # The model and the mount points come from the device and may contain escape sequences.
-    return tuple(map(printable, cells))
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "".join(f"{line.rstrip()}\n" for line in lines)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from fer_edge.errors import FerEdgeError
-from fer_edge.system.messages import print_message, printable
+from fer_edge.system.messages import aligned, print_message
 from fer_flash.meter import duration, print_line
 
 INSTALLED, CURRENT, REMOVED, CHECKED = "installed", "up to date", "removed", "checked"
@@ -169,11 +169,9 @@ class Rollout:
         for host in self._hosts:
             result = self._results.get(host, Result(host, _NOT_STARTED, advice=_AGAIN))
             spent = f"{result.seconds:.0f}" if host in self._results else "-"
-            rows.append((printable(host), result.result, spent, printable(result.advice)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        print_line("")
-        for row in rows:
-            print_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+            rows.append((host, result.result, spent, result.advice))
+        for line in ("", *aligned(rows)):
+            print_line(line)
 
     def _summary(self) -> str:
         good = sum(result.code == 0 for result in self._results.values())
