@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import cv2
 import jsonschema
 import pytest
 
-from fer_chain import command, tasks
+from fer_chain import tasks
 from fer_chain.plan import plan, select
 from fer_chain.settings import Chain, chain_schema, load_chain
 from fer_edge.commands.cli import main
@@ -140,7 +141,9 @@ def test_a_missing_package_or_program_is_reported_before_the_first_step(
     assert "step deploy: the program ssh is not installed" in capsys.readouterr().err
     for package, extra in (("statsmodels", "convert"), ("doit", "chain")):
         with monkeypatch.context() as without:
-            without.setattr(command, "find_spec", lambda name, gone=package: None if name == gone else find_spec(name))
+            without.setattr(
+                importlib.util, "find_spec", lambda name, gone=package: None if name == gone else find_spec(name)
+            )
             assert main(["chain", "run", "chain.toml"]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"fer-edge: {package} is not installed: ") and f"[{extra}]'" in error

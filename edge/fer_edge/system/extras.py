@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
-from importlib.util import find_spec
 from typing import Literal
 
 from fer_edge.errors import MissingExtraError
@@ -46,4 +46,4 @@ def require_modules(modules: Iterable[str], extra: str) -> None:
 
 
 def _missing(modules: Iterable[str]) -> list[str]:
-    return [_PACKAGES.get(module, module) for module in modules if find_spec(module) is None]
+    return [_PACKAGES.get(module, module) for module in modules if importlib.util.find_spec(module) is None]

@@ -121,7 +121,7 @@ def test_run_refuses_a_name_at_once(tiny_bundle: Path, tmp_path: Path) -> None:
     assert_one_line(result, 2, "seen.avi", ".mp4 or .webm")
     code = (
         "from fer_edge.system import extras; from fer_edge.commands.cli import program;"
-        "extras._PACKAGES['video'] = {'no_such_module': 'av'}; program()"
+        "extras._MODULES['video'] = ('no_such_module',); extras._PACKAGES['no_such_module'] = 'av'; program()"
     )
     result = subprocess.run(
         [sys.executable, "-c", code, "run", "demo", "--bundle", str(tiny_bundle), "--annotate", "seen.mp4"],

@@ -129,7 +129,8 @@ def test_max_pixels_holds_before_a_picture_is_decoded(tmp_path: Path) -> None:
 def test_a_decoder_that_is_not_there_is_refused(
     tiny_bundle: Path, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer_edge.system.extras._PACKAGES", {"video": {"no_such_module": "av"}})
+    monkeypatch.setattr("fer_edge.system.extras._MODULES", {"video": ("no_such_module",)})
+    monkeypatch.setattr("fer_edge.system.extras._PACKAGES", {"no_such_module": "av"})
     with pytest.raises(MissingExtraError, match=r"av is not installed: .*\[video\]"):
         open_source(clip, SourceSettings(decoder="pyav"))
     with open_source(clip) as source:  # falls back
