@@ -6,12 +6,15 @@ import contextlib
 import io
 import json
 import socket
+import socketserver
 import tempfile
+import threading
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import cast
 
 from fer_edge.errors import FerEdgeError
 
@@ -134,32 +137,36 @@ def mjpeg(data: bytes) -> None:
     from fer_edge.system.opencv_setup import set_up_opencv
 
     set_up_opencv()
+    server = _camera()
+    server.response = data
     settings = SourceSettings(timeout_s=2.0, max_pixels=1 << 20)
-    with _serving(data) as port, open_source(f"http://127.0.0.1:{port}/x", settings) as source:
+    with open_source(f"http://127.0.0.1:{server.server_address[1]}/x", settings) as source:
         for _ in range(4):
             if source.read(2.0) is NoFrame.ENDED:
                 break
 
 
-@contextlib.contextmanager
-def _serving(data: bytes) -> Iterator[int]:
-    """Answer each connection with ``data``, and close it."""
-    import threading
+class _Camera(socketserver.ThreadingTCPServer):
+    """Answers each connection with ``response``, and closes it."""
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    daemon_threads = True
+    response = b""
 
-        def serve() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    connection, _ = listener.accept()
-                    with connection:
-                        connection.settimeout(2)
-                        connection.recv(4096)
-                        connection.sendall(data)
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield int(listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)
+class _CameraRequest(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            self.request.settimeout(2)
+            self.request.recv(4096)
+            self.request.sendall(cast("_Camera", self.server).response)
+
+
+@cache
+def _camera() -> _Camera:
+    """One server for all inputs: each further thread would count to the limit of memory until it has ended."""
+    server = _Camera(("127.0.0.1", 0), _CameraRequest)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server
 
 
 # Events and the page

@@ -111,11 +111,12 @@ def _tiff_size(data: bytes) -> tuple[int, int] | None:
         first, entry_bytes, value_at = at + 8, 20, 12
     else:
         return None
-    found = {}
+    found: dict[int, int] = {}
     for entry in range(first, first + min(count, _MAX_TIFF_ENTRIES) * entry_bytes, entry_bytes):
         tag, kind = struct.unpack_from(f"{order}HH", data, entry)
         if tag in (_TIFF_WIDTH, _TIFF_HEIGHT) and kind in _TIFF_NUMBERS:
-            (found[tag],) = struct.unpack_from(f"{order}{_TIFF_NUMBERS[kind]}", data, entry + value_at)
+            (value,) = struct.unpack_from(f"{order}{_TIFF_NUMBERS[kind]}", data, entry + value_at)
+            found.setdefault(tag, value)  # libtiff ignores a tag's second entry
     return (found[_TIFF_WIDTH], found[_TIFF_HEIGHT]) if len(found) == 2 else None
 
 

@@ -115,3 +115,13 @@ def test_a_stream_is_lost(tiny_bundle: Path, tmp_path: Path) -> None:
     with mjpeg_server() as server:
         words = ("run", server.url("stream"), "--config", "c.toml", "--bundle", tiny_bundle)
         assert_one_line(fer_edge(*words, cwd=tmp_path), 3, "source.max_pixels = 10000")
+
+
+def test_the_size_of_a_tiff_is_the_one_that_is_decoded_if_a_tag_comes_twice() -> None:
+    tiff = bytearray(cv2.imencode(".tiff", np.zeros((48, 64), np.uint8))[1].tobytes())
+    (at,) = struct.unpack_from("<I", tiff, 4)
+    (count,) = struct.unpack_from("<H", tiff, at)
+    last = at + 2 + 12 * (count - 1)
+    struct.pack_into("<HHIHH", tiff, last, 256, 3, 1, 9999, 0)  # a second width
+    decoded = cv2.imdecode(np.frombuffer(tiff, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert image_size(bytes(tiff)) == decoded.shape[::-1] == (64, 48)
