@@ -6,8 +6,11 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from fer_bench import metrics
 from fer_bench.accuracy.evaluation import Evaluation, evaluate, share
+from fer_bench.accuracy.groups import Groups, by_group
 from fer_bench.metrics import IntArray
 from fer_bench.results import REFERENCE, AccuracyResult, ClassRecall, ReliabilityBin
 from fer_bench.results.hex_bits import to_hex
@@ -48,10 +51,12 @@ def measure_accuracy(
     dataset: Dataset,
     split: str,
     votes: dict[str, Float32Array] | None = None,
+    groups: Groups | None = None,
 ) -> dict[str, AccuracyResult]:
     """Measure ``variants`` on one split, and compare each with float32 if that is one of them.
 
-    ``votes`` are from ``ferplus_votes``; without them, there is no accuracy by FER+.
+    ``votes`` are from ``ferplus_votes``; without them, there is no accuracy by FER+. ``groups`` are from
+    ``read_groups``.
     """
     majority = None if votes is None else majority_labels(votes[split], dataset.labels)
     yardsticks = Yardsticks(leak_free_test(dataset, split), distinct_test(dataset, split), majority)
@@ -60,9 +65,15 @@ def measure_accuracy(
         with BundleRunner(bundle, name) as runner:
             found[name] = evaluate(runner, dataset, split)
     reference = found.get(REFERENCE)
-    return {
+    results = {
         name: compare(evaluation, None if name == REFERENCE else reference, yardsticks)
         for name, evaluation in found.items()
+    }
+    if groups is None:
+        return results
+    return {
+        name: msgspec.structs.replace(result, attributes=by_group(found[name], groups, split))
+        for name, result in results.items()
     }
 
 

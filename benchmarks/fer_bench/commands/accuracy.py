@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from fer_bench.accuracy import split_of
+from fer_bench.accuracy.groups import read_groups
 from fer_bench.accuracy.variants import ferplus_votes, measure_accuracy
 from fer_bench.commands.delivery import bundle_path, check_outputs, deliver, describe_bundle, variant_results
 from fer_bench.extras import require
@@ -45,7 +46,8 @@ def measure(
     splits = (PUBLIC_TEST, PRIVATE_TEST) if arguments.final else (PUBLIC_TEST,)
     for split in splits:
         split_of(dataset, split)
+    groups = None if arguments.groups is None else read_groups(arguments.groups, dataset)
     votes = ferplus_votes(dataset, arguments.data)
-    by_split = [measure_accuracy(bundle, variants, dataset, split, votes) for split in splits]
+    by_split = [measure_accuracy(bundle, variants, dataset, split, votes, groups) for split in splits]
     accuracies = {name: tuple(found[name] for found in by_split) for name in variants}
     return DatasetInfo(dataset.name, dataset.rows_sha256), accuracies

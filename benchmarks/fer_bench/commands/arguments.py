@@ -142,6 +142,12 @@ def _add_options(parser: argparse.ArgumentParser, override: dict[str, Any], *, a
             action="store_true",
             help="also measure PrivateTest (of other data: test): for a number to publish, never for a choice",
         )
+        add(
+            "--groups",
+            type=Path,
+            metavar="CSV",
+            help="also measure the accuracy in groups of images: columns split, row, and one for each attribute",
+        )
     if latency:
         _add_latency_options(add)
 

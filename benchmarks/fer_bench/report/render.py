@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fer_bench.metrics import macro_f1
-from fer_bench.report import pipeline_tables, sequence_tables
+from fer_bench.report import group_tables, pipeline_tables, sequence_tables
 from fer_bench.report.verdict import verdict
 from fer_bench.results import (
     AccuracyResult,
@@ -82,6 +82,7 @@ def tables(report: BenchmarkReport) -> list[Table]:
         *([_accuracies(report, _ACCURACY_COLUMNS, "Accuracy")] if measured else []),
         *([_accuracies(report, _CHANGE_COLUMNS, "Against float32")] if compared else []),
         *([_recalls(report)] if measured else []),
+        *group_tables.tables(report),
         *(
             [
                 _configurations(report, _LATENCY_COLUMNS, "Latency of one image"),
@@ -252,7 +253,7 @@ def _accuracy_notes(report: BenchmarkReport, dataset: str) -> list[str]:
         lines.append("FER+: share of the images with the label that most of its raters gave")
     if any(result.agreement is not None for row in report.results for result in row.accuracy):
         lines.append("agrees, McNemar p and, in brackets, change of recall in points: against float32")
-    return lines
+    return lines + group_tables.notes(report)
 
 
 def _recall(part: ClassRecall) -> str:

@@ -1,6 +1,13 @@
 """The report of a benchmark: frozen values, which are written as JSON and read back."""
 
-from fer_bench.results.accuracy import AccuracyResult, ClassRecall, ReliabilityBin, ShareResult
+from fer_bench.results.accuracy import (
+    AccuracyResult,
+    AttributeResult,
+    ClassRecall,
+    GroupResult,
+    ReliabilityBin,
+    ShareResult,
+)
 from fer_bench.results.latency import (
     CpuFrequency,
     LatencyRow,
@@ -27,11 +34,13 @@ __all__ = [
     "FORMAT",
     "REFERENCE",
     "AccuracyResult",
+    "AttributeResult",
     "BenchmarkReport",
     "BundleInfo",
     "ClassRecall",
     "CpuFrequency",
     "DatasetInfo",
+    "GroupResult",
     "HostInfo",
     "LatencyRow",
     "LatencySettings",

@@ -8,6 +8,8 @@ from msgspec import Meta
 
 from fer_bench.results.section import Count, CountFrom1, Positive, Section, Share, Text
 
+Change = Annotated[float, Meta(ge=-1, le=1)]
+
 
 class ShareResult(Section, frozen=True):
     """Share of ``n`` images that are classified correctly, with its 95 % interval (Wilson)."""
@@ -27,7 +29,7 @@ class ClassRecall(Section, frozen=True):
     correct: Count
     recall: Annotated[Share | None, Meta(description="Null without images.")]
     change: Annotated[
-        Annotated[float, Meta(ge=-1, le=1)] | None,
+        Change | None,
         Meta(description="Recall minus that of float32; null for float32 itself."),
     ]
 
@@ -38,6 +40,38 @@ class ReliabilityBin(Section, frozen=True):
     count: Count
     confidence: Annotated[Share, Meta(description="Mean; 0 without images.")]
     accuracy: Annotated[Share, Meta(description="Mean; 0 without images.")]
+
+
+class GroupResult(Section, frozen=True):
+    """Accuracy in one group of images."""
+
+    group: Text
+    n: CountFrom1
+    correct: Count
+    accuracy: Share
+    low: Annotated[Share, Meta(description="Lower end of the 95 % interval (Wilson).")]
+    high: Annotated[Share, Meta(description="Upper end of the 95 % interval (Wilson).")]
+    balanced_accuracy: Annotated[
+        Share,
+        Meta(description="Mean recall of the labels, which does not depend on how frequent each is in the group."),
+    ]
+    difference: Annotated[
+        Change | None, Meta(description="Accuracy minus that of all other groups together; null for a single group.")
+    ]
+    difference_low: Annotated[Change | None, Meta(description="Lower end of its 95 % interval (Newcombe).")]
+    difference_high: Annotated[Change | None, Meta(description="Upper end of its 95 % interval (Newcombe).")]
+
+
+class AttributeResult(Section, frozen=True):
+    """Accuracy in the groups of one attribute, such as age."""
+
+    attribute: Text
+    left_out: Annotated[Count, Meta(description="Images without a group, or in one that is too small.")]
+    p: Annotated[
+        Share | None,
+        Meta(description="p of a test of equal accuracy, adjusted for the number of attributes; null for one group."),
+    ]
+    groups: tuple[GroupResult, ...]
 
 
 class AccuracyResult(Section, frozen=True):
@@ -84,3 +118,6 @@ class AccuracyResult(Section, frozen=True):
         ShareResult | None,
         Meta(description="Leak-free, and without near duplicates in Training; null if it was not measured."),
     ] = None
+    attributes: Annotated[
+        tuple[AttributeResult, ...], Meta(description="Accuracy in groups of images, of a file with --groups.")
+    ] = ()
