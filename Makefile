@@ -29,8 +29,9 @@ PI := --python-platform aarch64-manylinux_2_28 --only-binary :all:
 # tflite-runtime asks for a later glibc than the rest; Bookworm has 2.36.
 PI_LEGACY := $(PI:%_2_28=%_2_34)
 
-# Each of the tests' processes comes to hold TensorFlow and a model or two: 1 GB.
-TEST_PROCESSES ?= 2
+# The tests wait for a third of their time, so one process more than cores; at most 4, since each comes to hold TensorFlow
+# and a model or two: 1 GB.
+TEST_PROCESSES ?= $(shell cores=$$(nproc); echo $$((cores < 3 ? cores + 1 : 4)))
 
 # PyTorch stands in no lock file, since its builds differ by machine: `make test-backends TORCH=torch==2.13.0`.
 TORCH ?= torch>=2.6

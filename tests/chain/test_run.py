@@ -81,6 +81,7 @@ def test_a_chain_that_was_interrupted_has_every_epoch_once(chained: Path) -> Non
     assert [json.loads(line)["epoch"] for line in lines] == list(range(1, 25))
 
 
+@pytest.mark.slow
 def test_only_what_depends_on_a_change_runs_again(chained: Path) -> None:
     # Another time of a file is not a change.
     os.utime(chained / "recipe.toml", (0, 0))
@@ -118,6 +119,17 @@ def test_only_what_depends_on_a_change_runs_again(chained: Path) -> None:
     trained = run(chained, "--to", "train")
     assert states(trained) == {"data": "up to date", "train": "done"}, trained.stderr
     assert epochs(chained) == 1
+
+
+def test_a_chain_runs_its_steps_once_and_ends_at_a_gate_that_refuses(tmp_path: Path) -> None:
+    write_chain(tmp_path)
+    first = run(tmp_path)
+    assert (first.returncode, states(first)) == (0, {"data": "done", **EVERYTHING}), first.stderr
+    assert states(run(tmp_path)) == KEPT
+    (tmp_path / "gate.toml").write_text(GATE.format(10))
+    refused = run(tmp_path)
+    assert refused.returncode == 1 and "the gate refuses it" in refused.stderr
+    assert states(refused)["gate"].startswith("failed after ") and "bench-accuracy" not in states(refused)
 
 
 def test_two_processes_do_not_run_one_chain(tmp_path: Path) -> None:

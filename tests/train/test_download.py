@@ -77,6 +77,7 @@ def test_another_file_is_not_kept(server: str, tmp_path: Path) -> None:
         fetch(f"{server}/good", tmp_path / "file" / "weights.h5", md5=MD5)
 
 
+@pytest.mark.slow
 def test_imagenet_s_weights_that_cannot_be_downloaded_are_told_in_one_line(
     mini_run: MiniRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

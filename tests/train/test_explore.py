@@ -107,6 +107,7 @@ def test_a_full_disk_leaves_what_an_earlier_exploration_made(explored: Path) -> 
     assert not (explored / "full/explore.html").exists()
 
 
+@pytest.mark.slow
 def test_what_is_wrong_is_found_and_told(explored: Path) -> None:
     said = (explored / "said").read_text()
     assert "1 groups of different images look the same: 1 cross splits, 1 carry different labels" in said

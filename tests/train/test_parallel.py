@@ -90,6 +90,7 @@ def test_they_end_as_one_process_with_the_same_batches_does(road: Road) -> None:
     assert history(road.folder / "run")[-1]["val_accuracy"] > 0.5
 
 
+@pytest.mark.slow
 def test_a_model_trained_on_jax_converts_under_tensorflow(
     road: Road, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

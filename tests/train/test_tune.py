@@ -117,6 +117,7 @@ def test_the_best_recipe_is_what_the_best_trial_trained(searched: tuple[Path, Pa
     assert load_search(recipe).best_recipe({}).loop == load_recipe(recipe).loop
 
 
+@pytest.mark.slow
 def test_a_finished_search_is_told_again_and_no_other_one_goes_on_in_its_folder(
     searched: tuple[Path, Path, str],
     tmp_path: Path,

@@ -45,6 +45,7 @@ def test_a_model_that_takes_more_than_the_limit_is_exit_4(tiny_bundle: Path, tmp
         assert group.kills() == 1
 
 
+@pytest.mark.slow
 def test_every_limit_ends_in_success_a_refused_model_or_a_kill(tiny_bundle: Path, tmp_path: Path) -> None:
     """With any limit, from too little for Python's imports to enough: no traceback, crash, or incomplete line."""
     codes = []
