@@ -119,6 +119,12 @@ class Machine:
         # A killed process may take a moment to release it.
         command = ["umount", str(self._disk)]
         wait_for(lambda: subprocess.run(command, capture_output=True, check=False).returncode == 0, "umount", 60)
+        # A mount namespace that another program made meanwhile keeps the file system, which would be mounted again.
+        wait_for(self._is_released, "other mount namespaces to release the disk", 300)
+
+    def _is_released(self) -> bool:
+        found = subprocess.run(["losetup", "--associated", self._image], capture_output=True, check=True)
+        return not found.stdout
 
 
 class Started:
