@@ -96,10 +96,20 @@ def _fer_edge_stopped() -> Iterator[None]:
 
 
 def unload_vivid() -> None:
-    """Remove the module once no program has a camera open, as if the cameras were unplugged permanently."""
+    """Remove the module once no program has a camera open, as if the cameras were unplugged permanently.
+
+    vivid plugs a disconnected camera in again when its last user closes it, so a daemon that tries again may have it
+    open: it is disconnected again, and removed while no daemon runs.
+    """
 
     def removed() -> bool:
-        return subprocess.run(["modprobe", "-r", "vivid"], check=False, stderr=subprocess.DEVNULL).returncode == 0
+        with _fer_edge_stopped():
+            if subprocess.run(["modprobe", "-r", "vivid"], check=False, stderr=subprocess.DEVNULL).returncode == 0:
+                return True
+            for index in range(_FIRST_OUTPUT):
+                with contextlib.suppress(OSError):
+                    set_control(Path(f"/dev/video{index}"), DISCONNECT, 1)
+            return False
 
     wait_for(removed, "the cameras to be closed")
 
