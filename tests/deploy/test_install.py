@@ -15,6 +15,7 @@ import pytest
 from support.environments.fresh_install import CHECKOUT, locked, run_installed
 from support.processes.edge_command import clean_environment
 from support.processes.terminal import Terminal
+from support.servers.apt_repository import Repository, make_deb, needs_apt, served
 
 SCRIPT = CHECKOUT / "deploy" / "install.sh"
 
@@ -131,3 +132,58 @@ def test_it_installs_updates_and_removes(python: Path, tmp_path: Path) -> None:
     removed = install(python, *options, "--uninstall", cwd=tmp_path)
     assert removed.returncode == 0 and f"{folder} is removed" in removed.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["settings.toml"]
+
+
+@pytest.fixture
+def apt_root(tmp_path: Path) -> Iterator[Path]:
+    """Folder with an apt.conf, into which apt installs, from a repository with python3-picamera2 as that of the Pi."""
+    repository = Repository(tmp_path / "repository", subprocess.getoutput("dpkg --print-architecture"))
+    module = {"usr/lib/python3/dist-packages/picamera2/__init__.py": ""}
+    make_deb(repository.pool, "python3-picamera2", files=module)
+    repository.publish()
+    root = tmp_path / "root"
+    for folder in ("lib/dpkg/info", "lib/apt/lists/partial", "cache/apt/archives/partial", "log/apt"):
+        (root / "var" / folder).mkdir(parents=True)
+    (root / "etc/apt/apt.conf.d").mkdir(parents=True)
+    (root / "var/lib/dpkg/status").touch()
+    (root / "key.pgp").write_bytes(repository.key)
+    with served(repository):
+        (root / "etc/apt/sources.list").write_text(f"deb [signed-by={root}/key.pgp] {repository.url} stable main\n")
+        (root / "apt.conf").write_text(
+            f'Dir "{root}/"; Dir::State::status "{root}/var/lib/dpkg/status"; APT::Sandbox::User "root";'
+            f' Dpkg::Options {{ "--root={root}"; "--force-not-root"; }};\n'
+        )
+        yield root
+    repository.close()
+
+
+@needs_apt
+def test_picamera2_is_installed_where_the_archive_has_it(python: Path, apt_root: Path, tmp_path: Path) -> None:
+    if subprocess.run([python / "python3", "-c", "import picamera2"], capture_output=True, check=False).returncode == 0:
+        pytest.skip("this Python has picamera2")
+    settings = {**environment(python), "APT_CONFIG": str(apt_root / "apt.conf")}
+    command = ["sh", str(SCRIPT), "--dir", str(tmp_path / "env")]
+
+    def told(*words: str) -> str:
+        return subprocess.run([*command, *words], env=settings, capture_output=True, text=True, check=True).stdout
+
+    assert "python3-picamera2" not in told("--dry-run")  # as with the archive of Debian
+    subprocess.run(["apt-get", "-q", "update"], env=settings, capture_output=True, check=True)
+    assert "Debian packages: python3-picamera2\n" in told("--dry-run")
+    assert "python3-picamera2" not in told("--dry-run", "--no-service")
+    if os.getuid() != 0:
+        pytest.skip("needs root")
+    # The folder of systemd lets the script continue; pip, without an index, ends it after Debian's packages.
+    inside = 'mount -t tmpfs none /run && mkdir -p /run/systemd/system && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", inside, "sh", *command, "--yes"],
+        cwd=tmp_path,
+        env={**settings, "PIP_NO_INDEX": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert (apt_root / "usr/lib/python3/dist-packages/picamera2/__init__.py").is_file(), done
+    assert done.returncode != 0 and "No matching distribution" in done.stderr, done
