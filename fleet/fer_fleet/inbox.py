@@ -120,7 +120,7 @@ class Inbox:
         if self._problem is not None:
             print_message(f"{self._broker}: connected again")
             self._problem = None
-        levels = ("+/+/events", "+/availability", "+/$description")
+        levels = ("+/+/events", "+/availability", "+/$description", "+/state")
         client.subscribe([(f"{self._topic}/{level}", _QOS) for level in levels])
 
     def _on_connect_fail(self, client: Client, data: object) -> None:

@@ -11,7 +11,8 @@ import psycopg
 from fer_edge.errors import OutputError, reason_of
 from fer_edge.system.messages import print_message
 from fer_edge.system.timing import Backoff
-from fer_fleet.database import Database, database_error, first_day_kept, refresh_hourly, utc_today
+from fer_fleet.connection import database_error
+from fer_fleet.database import Database, first_day_kept, refresh_hourly, utc_today
 from fer_fleet.inbox import Broker, Inbox, Received
 from fer_fleet.messages import Message, parse
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
 from fer_edge.sinks.event_json import EventJson
 from fer_edge.sinks.mqtt.topics import OFFLINE, ONLINE, topic_level
@@ -56,6 +57,24 @@ class Status:
     description: str | None = None
 
 
+class DeviceState(msgspec.Struct, frozen=True):
+    """The part that is stored of the state that a device publishes; ``temperature`` is in degrees Celsius."""
+
+    fps: Annotated[float, Meta(ge=0, le=1e6)]
+    temperature: Annotated[float, Meta(ge=-300, le=1000)] | None
+    throttled: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=16)]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state of ``device``; ``live`` as in ``Status``."""
+
+    device: str
+    received: datetime
+    live: bool
+    content: DeviceState
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A message that is not stored, and why."""
@@ -65,7 +84,7 @@ class Rejected:
     reason: str
 
 
-Message = Event | Status | Rejected
+Message = Event | Status | State | Rejected
 
 
 class _Description(msgspec.Struct):
@@ -78,6 +97,8 @@ def parse(topic: str, payload: bytes, received: datetime, *, base: str, live: bo
     >>> now = datetime(2026, 1, 1)
     >>> parse("fer-edge/door/availability", b"online", now, base="fer-edge").online
     True
+    >>> parse("fer-edge/door/state", b'{"fps": 15, "temperature": 61, "throttled": []}', now, base="fer-edge").content
+    DeviceState(fps=15.0, temperature=61.0, throttled=())
     >>> parse("fer-edge/door/cam0/events", b"{", now, base="fer-edge").reason
     'invalid JSON'
     """
@@ -106,6 +127,8 @@ def _accepted(device: str, levels: list[str], payload: bytes, received: datetime
         raise ValueError("null character")
     if levels == ["$description"]:
         return _description(device, payload, received, live)
+    if levels == ["state"]:
+        return _state(device, payload, received, live)
     return _event(device, payload, received)
 
 
@@ -120,6 +143,13 @@ def _description(device: str, payload: bytes, received: datetime, live: bool) ->
         raise ValueError("device differs from the topic")
     text = msgspec.json.encode(msgspec.json.decode(payload)).decode()
     return Status(device, received, live, description=text)
+
+
+def _state(device: str, payload: bytes, received: datetime, live: bool) -> State:
+    content = msgspec.json.decode(payload, type=DeviceState)
+    for word in content.throttled:
+        word.encode()
+    return State(device, received, live, content)
 
 
 def _event(device: str, payload: bytes, received: datetime) -> Event:

@@ -12,8 +12,10 @@ import pytest
 from fer_edge.errors import ConfigError, OutputError
 from fer_edge.sinks.event_json import encode_json
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts
-from fer_fleet.database import Database, check_url, list_devices, refresh_hourly
+from fer_fleet.connection import check_url
+from fer_fleet.database import Database, refresh_hourly
 from fer_fleet.messages import Message, Rejected, Status, parse
+from fer_fleet.report.queries import list_devices
 
 DAY = date(2026, 3, 1)
 RECEIVED = datetime(2026, 3, 1, 12, tzinfo=UTC)
