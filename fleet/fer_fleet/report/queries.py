@@ -68,7 +68,7 @@ def show_device(url: str, device: str) -> Row:
     with _reading(url) as connection:
         row: Row | None = connection.execute(f"{_DEVICES} WHERE device = %s", (device,)).fetchone()
         if row is None:
-            raise InputError(f"{device}: the database has no such device; fer-edge fleet list shows all")
+            raise InputError(f"{device}: unknown device; fer-edge fleet list shows all")
         about = connection.execute(_ABOUT, (device,)).fetchone()
         return {
             **row,
