@@ -56,7 +56,9 @@ def ingest(arguments: argparse.Namespace) -> int:
         arguments.key_file,
     )
     with _stopped_by_signals() as stop:
-        work = Ingest(arguments.database, broker, topic, arguments.keep_days, stop)
+        work = Ingest(
+            arguments.database, broker, topic, max_rate=arguments.max_rate, keep_days=arguments.keep_days, stop=stop
+        )
         print_message(f"storing events below {topic}/ at {broker}")
         work.run()
     return 0

@@ -50,6 +50,14 @@ def _configure_ingest(parser: argparse.ArgumentParser) -> None:
     broker.add_argument("--cert-file", metavar="FILE", help="client certificate (PEM)")
     broker.add_argument("--key-file", metavar="FILE", help="private key of the client certificate (PEM)")
     parser.add_argument(
+        "--max-rate",
+        type=positive,
+        default=10.0,
+        metavar="N",
+        help="messages per second that a device may send on average, and up to 10,000 seconds' worth at once; more are"
+        " counted and not stored (default: 10)",
+    )
+    parser.add_argument(
         "--keep-days", type=count, metavar="N", help="delete events that were received more than N days ago"
     )
 

@@ -68,18 +68,19 @@ class Database:
     def _store(self, messages: Sequence[Message], today: date) -> None:
         events = [message for message in messages if isinstance(message, Event)]
         with self._connection.cursor() as cursor:
-            expired = self._store_events(cursor, events, today) if events else []
+            refused = self._store_events(cursor, events, today) if events else []
             _set_rows(cursor, tables.SET_DEVICES, _devices(messages))
             _set_rows(cursor, tables.SET_STATES, _states(messages))
             rejected = [message for message in messages if isinstance(message, Rejected)]
             counts = Counter((message.device, message.reason) for message in rejected)
             last = {(message.device, message.reason): message.received for message in rejected}
-            for (device, reason), number in sorted(counts.items()):
-                cursor.execute(tables.ADD_REJECTED, (device, reason, number, last[device, reason]))
-            for device, received, number in expired:
-                cursor.execute(tables.ADD_REJECTED, (device, "expired", number, received))
+            refused += [(*key, number, last[key]) for key, number in sorted(counts.items())]
+            _set_rows(cursor, tables.ADD_REJECTED, refused)
 
-    def _store_events(self, cursor: psycopg.Cursor[Any], events: Sequence[Event], today: date) -> list[Any]:
+    def _store_events(
+        self, cursor: psycopg.Cursor[Any], events: Sequence[Event], today: date
+    ) -> list[tuple[str, str, int, datetime]]:
+        """Store ``events``; return device, reason, number and last time of those that the tables refuse."""
         columns = sql.SQL(", ").join(map(sql.Identifier, tables.COLUMNS))
         with cursor.copy(sql.SQL("COPY incoming ({}) FROM STDIN").format(columns)) as copy:
             for event in events:
@@ -91,8 +92,13 @@ class Database:
             _add_partition(cursor, day)
         cursor.execute(tables.SET_DAYS)
         cursor.execute(tables.STORE)
-        cursor.execute(tables.EXPIRED)
-        return cursor.fetchall()
+        if sum(row[0] for row in cursor.fetchall()) == len(events):
+            return []
+        refused = []
+        for reason, query in (("expired", tables.EXPIRED), ("number used twice", tables.USED_TWICE)):
+            cursor.execute(query)
+            refused += [(device, reason, number, received) for device, received, number in cursor.fetchall()]
+        return refused
 
     def delete_before(self, day: date) -> list[str]:
         """Delete the events of the days before ``day``; return the names of the tables that held them."""

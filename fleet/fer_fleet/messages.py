@@ -102,11 +102,11 @@ def parse(topic: str, payload: bytes, received: datetime, *, base: str, live: bo
     >>> parse("fer-edge/door/cam0/events", b"{", now, base="fer-edge").reason
     'invalid JSON'
     """
-    device, *rest = topic.removeprefix(f"{base}/").split("/")
+    device, levels = split_topic(topic, base)
     reason = "invalid topic"
     try:
-        if 0 < len(device) <= _MAX_LENGTH["device"]:
-            return _accepted(device, rest, payload, received, live)
+        if device and topic.split("/")[base.count("/") + 1] == device:
+            return _accepted(device, levels, payload, received, live)
     except msgspec.ValidationError:
         reason = "not in the format"
     except (msgspec.DecodeError, RecursionError):
@@ -115,7 +115,17 @@ def parse(topic: str, payload: bytes, received: datetime, *, base: str, live: bo
         reason = "invalid text"
     except ValueError as error:
         reason = str(error)
-    return Rejected(device[: _MAX_LENGTH["device"]], received, reason)
+    return Rejected(device, received, reason)
+
+
+def split_topic(topic: str, base: str) -> tuple[str, list[str]]:
+    """Return the device, whose name is cut if it is too long, and the levels below it.
+
+    >>> split_topic("fer-edge/door/cam0/events", "fer-edge")
+    ('door', ['cam0', 'events'])
+    """
+    device, *levels = topic.removeprefix(f"{base}/").split("/")
+    return device[: _MAX_LENGTH["device"]], levels
 
 
 def _accepted(device: str, levels: list[str], payload: bytes, received: datetime, live: bool) -> Message:

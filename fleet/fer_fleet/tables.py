@@ -130,12 +130,21 @@ UPDATE fleet.sessions s SET last = greatest(last, highest), stored = s.stored + 
         LEFT JOIN (SELECT device, session, count(*) AS number FROM stored GROUP BY 1, 2) AS t USING (device, session)
     ) AS new
     WHERE (s.device, s.session) = (new.device, new.session)
+    RETURNING new.stored
 """
 
-EXPIRED = "SELECT device, max(received), count(*) FROM incoming WHERE day IS NULL GROUP BY device"
+# An event that arrives again is equal; a different one is of a session that two programs use.
+USED_TWICE = """
+SELECT device, max(i.received), count(*) FROM incoming i JOIN fleet.events e USING (day, device, session, sequence)
+    WHERE (e.at, e.mono, e.kind, e.source, e.track) IS DISTINCT FROM (i.at, i.mono, i.kind, i.source, i.track)
+    GROUP BY device ORDER BY device
+"""
+
+EXPIRED = "SELECT device, max(received), count(*) FROM incoming WHERE day IS NULL GROUP BY device ORDER BY device"
 
 ADD_REJECTED = """
-INSERT INTO fleet.rejected AS r (device, reason, messages, last) VALUES (%s, %s, %s, %s)
+INSERT INTO fleet.rejected AS r (device, reason, messages, last)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::timestamptz[])
     ON CONFLICT (device, reason) DO UPDATE SET messages = r.messages + excluded.messages, last = excluded.last
 """
 

@@ -99,9 +99,7 @@ def test_show_of_an_unknown_device_is_one_line(
     opened: Database, database: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["fleet", "show", "hall", "--database", database]) == 2
-    assert capsys.readouterr().err == (
-        "fer-edge: hall: unknown device; fer-edge fleet list shows all\n"
-    )
+    assert capsys.readouterr().err == ("fer-edge: hall: unknown device; fer-edge fleet list shows all\n")
 
 
 def test_the_newest_state_counts(opened: Database, database: str) -> None:

@@ -11,10 +11,11 @@ from psycopg.rows import dict_row
 
 from fer_edge.errors import InputError, OutputError
 from fer_fleet.connection import connect, database_error
+from fer_fleet.rate_limit import REASON
 
 Row = dict[str, Any]
 
-_DEVICES = """
+_DEVICES = f"""
 SELECT device, d.online, d.description->>'version' AS version,
     concat_ws(' ', d.description->'model'->>'name', d.description->'model'->>'version') AS model, d.seen,
     t.fps::float8, t.temperature::float8, coalesce(t.throttled, '') AS throttled,
@@ -26,7 +27,7 @@ LEFT JOIN fleet.states t USING (device)
 LEFT JOIN (SELECT device, sum(stored)::bigint AS stored, sum(last - stored)::bigint AS dropped
     FROM fleet.sessions GROUP BY device) AS s USING (device)
 LEFT JOIN (SELECT device, sum(messages)::bigint AS rejected,
-    (sum(messages) FILTER (WHERE reason = 'rate limit'))::bigint AS limited
+    (sum(messages) FILTER (WHERE reason = '{REASON}'))::bigint AS limited
     FROM fleet.rejected GROUP BY device) AS r USING (device)
 """
 _ABOUT = """
