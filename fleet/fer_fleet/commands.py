@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fer_edge.commands.argument_types import count, positive
 from fer_edge.commands.cli import Command, add_subcommands, deferred
+from fer_fleet.rate_limit import DEFAULT_PER_S
 
 ORDERS = ("rate", "events", "dropped", "limited", "rejected", "fps", "temperature")
 """What ``fleet top`` can sort by: columns of its table."""
@@ -52,7 +53,7 @@ def _configure_ingest(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-rate",
         type=positive,
-        default=10.0,
+        default=DEFAULT_PER_S,
         metavar="N",
         help="messages per second that a device may send on average, and up to 10,000 seconds' worth at once; more are"
         " counted and not stored (default: 10)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 REASON = "rate limit"
 """Why a message above the limit is rejected."""
+DEFAULT_PER_S = 10.0
 BURST_S = 10_000.0
 """Seconds' worth of messages that a device may send at once: what waited in it or at the broker comes together."""
 _MESSAGE_BYTES = 1024

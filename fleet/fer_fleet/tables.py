@@ -133,7 +133,7 @@ UPDATE fleet.sessions s SET last = greatest(last, highest), stored = s.stored + 
     RETURNING new.stored
 """
 
-# An event that arrives again is equal; a different one is of a session that two programs use.
+# An event that arrives again is equal. If it is not, two programs use the session.
 USED_TWICE = """
 SELECT device, max(i.received), count(*) FROM incoming i JOIN fleet.events e USING (day, device, session, sequence)
     WHERE (e.at, e.mono, e.kind, e.source, e.track) IS DISTINCT FROM (i.at, i.mono, i.kind, i.source, i.track)

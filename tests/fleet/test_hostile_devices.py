@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from support.servers.mosquitto import Broker, needs_mosquitto, settings_for
 
 pytestmark = [needs_mosquitto, pytest.mark.slow]
 FLOOD, EVENTS = 3000, 20
+GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "many-devices.md").read_text()
 
 
 @pytest.fixture
@@ -79,20 +81,20 @@ def test_two_programs_with_one_name_and_session_are_noticed(tmp_path: Path, brok
     assert numbers(database) == {"door": [*range(1, 7)]}
 
 
-def certificate(folder: Path, name: str, ca: str = "ca") -> dict[str, str]:
-    """Make a certificate of ``name``; of an authority if ``ca`` is the same name."""
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", f"{name}.key")
-    subject = ("-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1")
-    if name == ca:
-        commands = [("req", "-x509", *key, *subject, "-days", "30", "-out", f"{name}.pem")]
-    else:
-        signed = ("-CA", f"{ca}.pem", "-CAkey", f"{ca}.key", "-CAcreateserial", "-copy_extensions", "copy")
-        commands = [
-            ("req", *key, *subject, "-out", f"{name}.csr"),
-            ("x509", "-req", "-in", f"{name}.csr", *signed, "-days", "30", "-out", f"{name}.pem"),
-        ]
-    for words in commands:
-        subprocess.run(("openssl", *words), cwd=folder, check=True, capture_output=True)
+def shown(words: str) -> str:
+    """Return the block of the guide that contains ``words``."""
+    return next(text for text in re.findall(r"^```\w+\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL) if words in text)
+
+
+def make_certificates(folder: Path, *more: str) -> None:
+    """Run the commands of the guide, for a broker on loopback."""
+    folder.mkdir(exist_ok=True)
+    script = shown("openssl req -x509").replace("DNS:broker.example.org", "IP:127.0.0.1")
+    subprocess.run(("bash", "-euc", "\n".join([script, *more])), cwd=folder, check=True, capture_output=True)
+
+
+def login(folder: Path, name: str) -> dict[str, str]:
+    """Return the settings for a certificate in ``folder``."""
     return {"cert_file": str(folder / f"{name}.pem"), "key_file": str(folder / f"{name}.key")}
 
 
@@ -114,20 +116,20 @@ def admitted(broker: Broker, ca: str, *certificate_and_key: str) -> bool:
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl: apt-get install openssl")
 def test_a_client_certificate_names_the_device(tmp_path: Path, database: str) -> None:
-    for authority in ("ca", "other"):
-        certificate(tmp_path, authority, authority)
-    server, fleet, door = (certificate(tmp_path, name) for name in ("broker", "fleet", "door"))
-    stranger = certificate(tmp_path, "yard", "other")
+    make_certificates(tmp_path)
+    make_certificates(tmp_path / "other", "certificate yard")
+    fleet, door, stranger = login(tmp_path, "fleet"), login(tmp_path, "door"), login(tmp_path / "other", "yard")
     (tmp_path / "acl").write_text(acl_text("fer-edge", "fleet"))
-    identity = ("require_certificate true", "use_identity_as_username true", f"acl_file {tmp_path}/acl")
-    files = (f"cafile {tmp_path}/ca.pem", f"certfile {server['cert_file']}", f"keyfile {server['key_file']}")
-    log = (f"log_dest file {tmp_path}/mosquitto.log", "log_type all")
-    broker = Broker(tmp_path, "allow_anonymous false", *files, *identity, *log)
+    lines = f"{shown('acl_file')}{shown('require_certificate')}".replace("/etc/mosquitto/certs", str(tmp_path))
+    lines = lines.replace("/etc/mosquitto/fleet.acl", f"{tmp_path}/acl")
+    others = ("listener", "password_file", "persistence")  # set by the test, or replaced by certificates
+    config = [line for line in lines.splitlines() if not line.startswith(others)]
+    broker = Broker(tmp_path, *config, f"log_dest file {tmp_path}/mosquitto.log", "log_type all")
     broker.start()
     trusted = str(tmp_path / "ca.pem")
-    login = ("--ca-file", trusted, "--cert-file", fleet["cert_file"], "--key-file", fleet["key_file"])
+    options = ("--ca-file", trusted, "--cert-file", fleet["cert_file"], "--key-file", fleet["key_file"])
     try:
-        with ingesting(tmp_path, broker, database, *login):
+        with ingesting(tmp_path, broker, database, *options):
             own = {"tls": True, "ca_file": trusted, "home_assistant": False, **door}
             sink = MqttSink(settings_for(broker.port, device="door", **own), StatusBoard(), pace=Pace(live=True))
             forged = MqttSink(settings_for(broker.port, device="yard", **own), StatusBoard(), pace=Pace(live=True))

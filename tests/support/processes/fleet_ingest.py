@@ -19,6 +19,9 @@ from fer_edge.types import EmotionEvent, EventKind
 from support.processes.edge_command import clean_environment, command_line
 from support.processes.waiting import wait_for
 from support.servers.mosquitto import Broker
+from support.servers.nats import Nats
+
+_STORING = "storing events"
 
 
 class Device:
@@ -54,7 +57,7 @@ def event(number: int) -> EmotionEvent:
 class Ingest:
     """``fer-edge fleet ingest`` as a process."""
 
-    def __init__(self, folder: Path, broker: Broker, url: str, *words: str) -> None:
+    def __init__(self, folder: Path, broker: Broker | Nats, url: str, *words: str) -> None:
         self._log = folder / "ingest.log"
         command = command_line("fleet", "ingest", "--database", url, "--mqtt-host", "127.0.0.1")
         self._command = [*command, "--mqtt-port", str(broker.port), *words]
@@ -63,6 +66,12 @@ class Ingest:
     def start(self) -> None:
         with self._log.open("a") as log:
             self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=clean_environment())
+
+    def start_and_wait(self) -> None:
+        """Start it and wait until it stores: without a database at that moment, it would end."""
+        before = self._log.read_text().count(_STORING)
+        self.start()
+        wait_for(lambda: self._log.read_text().count(_STORING) > before, 300)
 
     def kill(self) -> None:
         self.process.kill()
@@ -77,7 +86,7 @@ def ingesting(folder: Path, broker: Broker, url: str, *words: str) -> Iterator[I
     ingest = Ingest(folder, broker, url, *words)
     try:
         # Its subscription starts the session in which the broker keeps what devices publish.
-        wait_for(lambda: ingest.said("storing events"))
+        wait_for(lambda: ingest.said(_STORING))
         wait_for(lambda: subscribed(broker, folder))
         yield ingest
     finally:
