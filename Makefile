@@ -54,7 +54,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-slow test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean test-update chains
+.PHONY: help demo test test-slow test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-fleet bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean test-update chains
 .DELETE_ON_ERROR:
 
 # The text behind "## " of each target.
@@ -154,6 +154,9 @@ day: $(VENV)/.dev ## a day of the whole daemon in minutes, with a broker, the pa
 
 bench-write: $(VENV)/.dev ## compare the speed of `flash write` with dd, on a loop device, as root (ARGS='--rounds 9')
 	PYTHONPATH=tests $(BIN)/python -m write_speed $(ARGS)
+
+bench-fleet: $(VENV)/.dev ## 10,000 simulated devices for 10 minutes, with outages of each part (ARGS='--devices 500 --minutes 1')
+	PYTHONPATH=tests $(BIN)/python -m fleet_load $(ARGS)
 
 bench-decoders: $(VENV)/.dev ## processor time with OpenCV and with PyAV, for films and streams (ARGS='--rounds 3')
 	PYTHONPATH=tests $(BIN)/python -m decoder_costs $(ARGS)

@@ -7,10 +7,13 @@ import json
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
 
 from fer_edge.errors import ConfigError
 from fer_edge.system.extras import require_modules
+from fer_edge.system.files import write_text_atomically
 from fer_edge.system.messages import print_message, print_text
 from fer_fleet.acl import acl_text
 
@@ -27,7 +30,7 @@ def acl(arguments: argparse.Namespace) -> int:
 def ingest(arguments: argparse.Namespace) -> int:
     """Store events until a signal arrives."""
     _require_extra()
-    from fer_fleet.database import check_url
+    from fer_fleet.connection import check_url
     from fer_fleet.inbox import Broker
     from fer_fleet.ingest import Ingest
 
@@ -53,7 +56,9 @@ def ingest(arguments: argparse.Namespace) -> int:
         arguments.key_file,
     )
     with _stopped_by_signals() as stop:
-        work = Ingest(arguments.database, broker, topic, arguments.keep_days, stop)
+        work = Ingest(
+            arguments.database, broker, topic, max_rate=arguments.max_rate, keep_days=arguments.keep_days, stop=stop
+        )
         print_message(f"storing events below {topic}/ at {broker}")
         work.run()
     return 0
@@ -61,15 +66,64 @@ def ingest(arguments: argparse.Namespace) -> int:
 
 def list_devices(arguments: argparse.Namespace) -> int:
     """Print the devices."""
+    devices = _devices(arguments)
+    from fer_fleet.report.listing import table
+
+    print_text(_json(devices) if arguments.json else table(devices))
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Print everything about one device."""
+    _check_database(arguments)
+    from fer_fleet.report.details import details
+    from fer_fleet.report.queries import show_device
+
+    device = show_device(arguments.database, arguments.device)
+    print_text(_json(device) if arguments.json else details(device))
+    return 0
+
+
+def top(arguments: argparse.Namespace) -> int:
+    """Print the first devices again and again."""
+    _check_database(arguments)
+    from fer_fleet.report import top as pages
+
+    with suppress(KeyboardInterrupt):  # the usual way to end it
+        pages.top(partial(_devices, arguments), arguments.sort, arguments.lines, arguments.every, arguments.count)
+    return 0
+
+
+def targets(arguments: argparse.Namespace) -> int:
+    """Write the file of Prometheus's targets."""
+    _check_database(arguments)
+    from fer_fleet.report import targets as of
+
+    if arguments.out.suffix != ".json":
+        raise ConfigError(f"--out: must end in .json, or Prometheus does not read it: {arguments.out}")
+    text, without = of.targets((row["device"] for row in _devices(arguments)), arguments.address)
+    write_text_atomically(arguments.out, text)
+    if without:
+        print_message(f"left out, because their names are not host names: {', '.join(without)}")
+    return 0
+
+
+def _devices(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    _check_database(arguments)
+    from fer_fleet.report.queries import list_devices as read
+
+    return read(arguments.database)
+
+
+def _check_database(arguments: argparse.Namespace) -> None:
     _require_extra()
-    from fer_fleet.database import check_url
-    from fer_fleet.database import list_devices as read
-    from fer_fleet.listing import table
+    from fer_fleet.connection import check_url
 
     check_url(arguments.database)
-    devices = read(arguments.database)
-    print_text(json.dumps(devices, default=str, indent=2) + "\n" if arguments.json else table(devices))
-    return 0
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, default=str, indent=2) + "\n"
 
 
 def _topic(arguments: argparse.Namespace) -> str:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
-from fer_edge.commands.argument_types import count
+from fer_edge.commands.argument_types import count, positive
 from fer_edge.commands.cli import Command, add_subcommands, deferred
+from fer_fleet.rate_limit import DEFAULT_PER_S
+
+ORDERS = ("rate", "events", "dropped", "limited", "rejected", "fps", "temperature")
+"""What ``fleet top`` can sort by: columns of its table."""
 
 
 def _add_database(parser: argparse.ArgumentParser) -> None:
@@ -20,6 +25,10 @@ def _add_database(parser: argparse.ArgumentParser) -> None:
 
 def _add_topic(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--topic", default="fer-edge", help="mqtt.topic of the devices (default: fer-edge)")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def _port(text: str) -> int:
@@ -42,6 +51,14 @@ def _configure_ingest(parser: argparse.ArgumentParser) -> None:
     broker.add_argument("--cert-file", metavar="FILE", help="client certificate (PEM)")
     broker.add_argument("--key-file", metavar="FILE", help="private key of the client certificate (PEM)")
     parser.add_argument(
+        "--max-rate",
+        type=positive,
+        default=DEFAULT_PER_S,
+        metavar="N",
+        help="messages per second that a device may send on average, and up to 10,000 seconds' worth at once; more are"
+        " counted and not stored (default: 10)",
+    )
+    parser.add_argument(
         "--keep-days", type=count, metavar="N", help="delete events that were received more than N days ago"
     )
 
@@ -55,11 +72,36 @@ def _configure_acl(parser: argparse.ArgumentParser) -> None:
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
     _add_database(parser)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _add_json(parser)
+
+
+def _configure_show(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("device", metavar="DEVICE", help="mqtt.device of the device")
+    _add_database(parser)
+    _add_json(parser)
+
+
+def _configure_top(parser: argparse.ArgumentParser) -> None:
+    _add_database(parser)
+    parser.add_argument("--sort", choices=ORDERS, default="rate", help="largest first by this (default: events/s)")
+    parser.add_argument("--lines", type=count, default=20, metavar="N", help="devices to print (default: 20)")
+    parser.add_argument("--every", type=positive, default=2.0, metavar="S", help="seconds between pages (default: 2)")
+    parser.add_argument("--count", type=count, metavar="N", help="end after N pages (default: at Ctrl-C)")
+
+
+def _configure_targets(parser: argparse.ArgumentParser) -> None:
+    _add_database(parser)
+    parser.add_argument("--out", required=True, type=Path, metavar="FILE", help="JSON file to write")
+    parser.add_argument(
+        "--address",
+        default="{device}.local:8080",
+        metavar="HOST:PORT",
+        help="address of a device's status page (default: {device}.local:8080)",
+    )
 
 
 FLEET = Command(
-    "collect the events of many devices in PostgreSQL: ingest, acl, list",
+    "collect the events of many devices in PostgreSQL: ingest, acl, list, show, top, targets",
     lambda parser: add_subcommands(
         parser,
         {
@@ -73,7 +115,16 @@ FLEET = Command(
                 _configure_acl,
                 deferred("fer_fleet.command:acl"),
             ),
-            "list": Command("show the devices", _configure_list, deferred("fer_fleet.command:list_devices")),
+            "list": Command("list the devices", _configure_list, deferred("fer_fleet.command:list_devices")),
+            "show": Command("show what is known of one device", _configure_show, deferred("fer_fleet.command:show")),
+            "top": Command(
+                "show the devices with the most events, losses or heat, again and again",
+                _configure_top,
+                deferred("fer_fleet.command:top"),
+            ),
+            "targets": Command(
+                "write the devices as targets for Prometheus", _configure_targets, deferred("fer_fleet.command:targets")
+            ),
         },
     ),
 )

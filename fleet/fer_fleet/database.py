@@ -1,4 +1,4 @@
-"""The database of a fleet: store batches of messages, delete old events, list devices."""
+"""The database of a fleet: store batches of messages, delete old events."""
 
 from __future__ import annotations
 
@@ -11,26 +11,14 @@ from typing import Any
 import psycopg
 from msgspec import UNSET
 from psycopg import sql
-from psycopg.rows import dict_row
 
-from fer_edge.errors import ConfigError, OutputError, reason_of
+from fer_edge.errors import OutputError
 from fer_fleet import tables
-from fer_fleet.messages import Event, Message, Rejected, Status
+from fer_fleet.connection import connect
+from fer_fleet.messages import Event, Message, Rejected, State, Status
 
 _LOCK = 0x666C656574
 """Advisory lock of the one process that writes: 'fleet' in ASCII."""
-# A server that vanishes without closing the connection is noticed within half a minute.
-_CONNECTION = {"connect_timeout": 10, "keepalives_idle": 10, "keepalives_interval": 5, "tcp_user_timeout": 30_000}
-
-
-def check_url(url: str) -> None:
-    """Raise ConfigError unless ``url`` is the URL of a PostgreSQL database."""
-    try:
-        parsed = psycopg.conninfo.conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        parsed = {}
-    if not url.startswith(("postgresql://", "postgres://")) or not parsed.get("dbname"):
-        raise ConfigError("--database: must be postgresql://USER@HOST:PORT/DATABASE")
 
 
 class Database:
@@ -42,7 +30,7 @@ class Database:
     """
 
     def __init__(self, url: str) -> None:
-        self._connection = psycopg.connect(url, autocommit=True, **_CONNECTION)  # type: ignore[arg-type]
+        self._connection = connect(url, autocommit=True)
         try:
             row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", (_LOCK,)).fetchone()
             if row != (True,):
@@ -80,18 +68,19 @@ class Database:
     def _store(self, messages: Sequence[Message], today: date) -> None:
         events = [message for message in messages if isinstance(message, Event)]
         with self._connection.cursor() as cursor:
-            expired = self._store_events(cursor, events, today) if events else []
-            for device, online, description, seen in _devices(messages):
-                cursor.execute(tables.SET_DEVICE, (device, online, description, seen))
+            refused = self._store_events(cursor, events, today) if events else []
+            _set_rows(cursor, tables.SET_DEVICES, _devices(messages))
+            _set_rows(cursor, tables.SET_STATES, _states(messages))
             rejected = [message for message in messages if isinstance(message, Rejected)]
             counts = Counter((message.device, message.reason) for message in rejected)
             last = {(message.device, message.reason): message.received for message in rejected}
-            for (device, reason), number in sorted(counts.items()):
-                cursor.execute(tables.ADD_REJECTED, (device, reason, number, last[device, reason]))
-            for device, received, number in expired:
-                cursor.execute(tables.ADD_REJECTED, (device, "expired", number, received))
+            refused += [(*key, number, last[key]) for key, number in sorted(counts.items())]
+            _set_rows(cursor, tables.ADD_REJECTED, refused)
 
-    def _store_events(self, cursor: psycopg.Cursor[Any], events: Sequence[Event], today: date) -> list[Any]:
+    def _store_events(
+        self, cursor: psycopg.Cursor[Any], events: Sequence[Event], today: date
+    ) -> list[tuple[str, str, int, datetime]]:
+        """Store ``events``; return device, reason, number and last time of those that the tables refuse."""
         columns = sql.SQL(", ").join(map(sql.Identifier, tables.COLUMNS))
         with cursor.copy(sql.SQL("COPY incoming ({}) FROM STDIN").format(columns)) as copy:
             for event in events:
@@ -103,8 +92,13 @@ class Database:
             _add_partition(cursor, day)
         cursor.execute(tables.SET_DAYS)
         cursor.execute(tables.STORE)
-        cursor.execute(tables.EXPIRED)
-        return cursor.fetchall()
+        if sum(row[0] for row in cursor.fetchall()) == len(events):
+            return []
+        refused = []
+        for reason, query in (("expired", tables.EXPIRED), ("number used twice", tables.USED_TWICE)):
+            cursor.execute(query)
+            refused += [(device, reason, number, received) for device, received, number in cursor.fetchall()]
+        return refused
 
     def delete_before(self, day: date) -> list[str]:
         """Delete the events of the days before ``day``; return the names of the tables that held them."""
@@ -122,24 +116,8 @@ class Database:
 
 def refresh_hourly(url: str) -> None:
     """Compute the aggregates by hour again, without blocking those who read them."""
-    with psycopg.connect(url, autocommit=True, **_CONNECTION) as connection:  # type: ignore[arg-type]
+    with connect(url, autocommit=True) as connection:
         connection.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY fleet.hourly")
-
-
-def list_devices(url: str) -> list[dict[str, Any]]:
-    """Return the devices by name. Raises OutputError if the database cannot be read."""
-    try:
-        with psycopg.connect(url, row_factory=dict_row, **_CONNECTION) as connection:  # type: ignore[arg-type]
-            return connection.execute(tables.DEVICES).fetchall()
-    except psycopg.errors.UndefinedTable:
-        raise OutputError("--database: it has no table of fer-edge; run fer-edge fleet ingest with it first") from None
-    except psycopg.Error as error:
-        raise database_error(error) from None
-
-
-def database_error(error: psycopg.Error) -> OutputError:
-    """Return ``error`` as one of ours."""
-    return OutputError(f"--database: cannot use it: {reason_of(error)}")
 
 
 def utc_today() -> date:
@@ -177,10 +155,24 @@ def _devices(messages: Sequence[Message]) -> list[tuple[str, bool | None, str | 
         if isinstance(message, Status):
             online = online if message.online is None else message.online
             description = description if message.description is None else message.description
-        if isinstance(message, Event) or message.live:
+        if isinstance(message, Event) or message.live:  # a retained message says nothing about now
             seen = message.received
         merged[message.device] = online, description, seen
     return [(device, *merged[device]) for device in sorted(merged)]
+
+
+def _states(messages: Sequence[Message]) -> list[tuple[str, datetime, float, float | None, str]]:
+    newest = {message.device: message for message in messages if isinstance(message, State)}
+    return [
+        (device, state.received, state.content.fps, state.content.temperature, ", ".join(state.content.throttled))
+        for device, state in sorted(newest.items())
+    ]
+
+
+def _set_rows(cursor: psycopg.Cursor[Any], statement: str, rows: Sequence[tuple[object, ...]]) -> None:
+    """Run ``statement``, which takes a list for each column: one statement for a batch, not one for each device."""
+    if rows:
+        cursor.execute(statement, [list(column) for column in zip(*rows, strict=True)])
 
 
 def _row(event: Event) -> tuple[object, ...]:

@@ -22,6 +22,8 @@ from fer_fleet.messages import MAX_PAYLOAD_BYTES
 CLIENT_ID = "fer-edge-fleet"
 """The same after a restart, so that the broker keeps what was not acknowledged."""
 _QOS = 1
+_MAX_UNPACED = 5000
+"""Messages that may wait when one of QoS 0 is accepted: at most 320 MiB."""
 _IDLE_S = 0.05
 """A batch ends after so long without a message: the broker may send no more until some are acknowledged."""
 
@@ -54,6 +56,8 @@ class Received:
     payload: bytes
     at: datetime
     retained: bool
+    acknowledged: bool
+    """Whether the broker waits for an acknowledgement: not of QoS 0, which no device of ours uses."""
 
 
 class Inbox:
@@ -103,7 +107,7 @@ class Inbox:
         for message in messages:
             with self._lock:
                 # The same number may mean another message on another connection.
-                if message.connection == self._connection:
+                if message.acknowledged and message.connection == self._connection:
                     self._client.ack(message.number, _QOS)
 
     def close(self) -> None:
@@ -120,7 +124,7 @@ class Inbox:
         if self._problem is not None:
             print_message(f"{self._broker}: connected again")
             self._problem = None
-        levels = ("+/+/events", "+/availability", "+/$description")
+        levels = ("+/+/events", "+/availability", "+/$description", "+/state")
         client.subscribe([(f"{self._topic}/{level}", _QOS) for level in levels])
 
     def _on_connect_fail(self, client: Client, data: object) -> None:
@@ -137,13 +141,16 @@ class Inbox:
             self._report(f"{self._broker}: the connection to the broker is lost: {code}")
 
     def _on_message(self, client: Client, data: object, message: MQTTMessage) -> None:
+        # Those of QoS 0 come as fast as anyone publishes; the broker limits the others by what is not acknowledged.
+        if message.qos == 0 and self._queue.qsize() > _MAX_UNPACED:
+            return
         payload = bytes(message.payload[: MAX_PAYLOAD_BYTES + 1])  # one more shows that it is too large
         now = datetime.now(UTC)
         try:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        self._queue.put(Received(self._connection, message.mid, topic, payload, now, message.retain))
+        self._queue.put(Received(self._connection, message.mid, topic, payload, now, message.retain, message.qos > 0))
 
     def _report(self, problem: str) -> None:
         if problem != self._problem:

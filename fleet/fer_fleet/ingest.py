@@ -11,9 +11,11 @@ import psycopg
 from fer_edge.errors import OutputError, reason_of
 from fer_edge.system.messages import print_message
 from fer_edge.system.timing import Backoff
-from fer_fleet.database import Database, database_error, first_day_kept, refresh_hourly, utc_today
+from fer_fleet.connection import database_error
+from fer_fleet.database import Database, first_day_kept, refresh_hourly, utc_today
 from fer_fleet.inbox import Broker, Inbox, Received
-from fer_fleet.messages import Message, parse
+from fer_fleet.messages import Message, Rejected, parse, split_topic
+from fer_fleet.rate_limit import REASON, RateLimit
 
 _MAX_BATCH, _MAX_WAIT_S = 1000, 0.5
 _MAX_RETRY_S = 30.0
@@ -28,9 +30,12 @@ class Ingest:
         OutputError: if the database cannot be used.
     """
 
-    def __init__(self, url: str, broker: Broker, topic: str, keep_days: int | None, stop: threading.Event) -> None:
+    def __init__(
+        self, url: str, broker: Broker, topic: str, *, max_rate: float, keep_days: int | None, stop: threading.Event
+    ) -> None:
         self._url, self._broker, self._topic = url, broker, topic
         self._keep_days, self._stop = keep_days, stop
+        self._limit = RateLimit(max_rate)
         self._delete_at = 0.0
         try:
             self._database: Database | None = Database(url)
@@ -55,6 +60,10 @@ class Ingest:
             self._close()
 
     def _parsed(self, one: Received) -> Message:
+        device, levels = split_topic(one.topic, self._topic)
+        # Not of availability: the newest message says whether the device is online, and all of a batch are one row.
+        if levels != ["availability"] and not self._limit.allows(device, len(one.payload), time.monotonic()):
+            return Rejected(device, one.at, REASON)
         return parse(one.topic, one.payload, one.at, base=self._topic, live=not one.retained)
 
     def _store(self, messages: Sequence[Message]) -> bool:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Annotated
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Meta
 
 from fer_edge.sinks.event_json import EventJson
 from fer_edge.sinks.mqtt.topics import OFFLINE, ONLINE, topic_level
@@ -56,6 +57,24 @@ class Status:
     description: str | None = None
 
 
+class DeviceState(msgspec.Struct, frozen=True):
+    """The part that is stored of the state that a device publishes; ``temperature`` is in degrees Celsius."""
+
+    fps: Annotated[float, Meta(ge=0, le=1e6)]
+    temperature: Annotated[float, Meta(ge=-300, le=1000)] | None
+    throttled: Annotated[tuple[Annotated[str, Meta(max_length=64)], ...], Meta(max_length=16)]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The state of ``device``; ``live`` as in ``Status``."""
+
+    device: str
+    received: datetime
+    live: bool
+    content: DeviceState
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A message that is not stored, and why."""
@@ -65,7 +84,7 @@ class Rejected:
     reason: str
 
 
-Message = Event | Status | Rejected
+Message = Event | Status | State | Rejected
 
 
 class _Description(msgspec.Struct):
@@ -78,14 +97,16 @@ def parse(topic: str, payload: bytes, received: datetime, *, base: str, live: bo
     >>> now = datetime(2026, 1, 1)
     >>> parse("fer-edge/door/availability", b"online", now, base="fer-edge").online
     True
+    >>> parse("fer-edge/door/state", b'{"fps": 15, "temperature": 61, "throttled": []}', now, base="fer-edge").content
+    DeviceState(fps=15.0, temperature=61.0, throttled=())
     >>> parse("fer-edge/door/cam0/events", b"{", now, base="fer-edge").reason
     'invalid JSON'
     """
-    device, *rest = topic.removeprefix(f"{base}/").split("/")
+    device, levels = split_topic(topic, base)
     reason = "invalid topic"
     try:
-        if 0 < len(device) <= _MAX_LENGTH["device"]:
-            return _accepted(device, rest, payload, received, live)
+        if device and topic.split("/")[base.count("/") + 1] == device:
+            return _accepted(device, levels, payload, received, live)
     except msgspec.ValidationError:
         reason = "not in the format"
     except (msgspec.DecodeError, RecursionError):
@@ -94,7 +115,17 @@ def parse(topic: str, payload: bytes, received: datetime, *, base: str, live: bo
         reason = "invalid text"
     except ValueError as error:
         reason = str(error)
-    return Rejected(device[: _MAX_LENGTH["device"]], received, reason)
+    return Rejected(device, received, reason)
+
+
+def split_topic(topic: str, base: str) -> tuple[str, list[str]]:
+    """Return the device, whose name is cut if it is too long, and the levels below it.
+
+    >>> split_topic("fer-edge/door/cam0/events", "fer-edge")
+    ('door', ['cam0', 'events'])
+    """
+    device, *levels = topic.removeprefix(f"{base}/").split("/")
+    return device[: _MAX_LENGTH["device"]], levels
 
 
 def _accepted(device: str, levels: list[str], payload: bytes, received: datetime, live: bool) -> Message:
@@ -106,6 +137,8 @@ def _accepted(device: str, levels: list[str], payload: bytes, received: datetime
         raise ValueError("null character")
     if levels == ["$description"]:
         return _description(device, payload, received, live)
+    if levels == ["state"]:
+        return _state(device, payload, received, live)
     return _event(device, payload, received)
 
 
@@ -120,6 +153,13 @@ def _description(device: str, payload: bytes, received: datetime, live: bool) ->
         raise ValueError("device differs from the topic")
     text = msgspec.json.encode(msgspec.json.decode(payload)).decode()
     return Status(device, received, live, description=text)
+
+
+def _state(device: str, payload: bytes, received: datetime, live: bool) -> State:
+    content = msgspec.json.decode(payload, type=DeviceState)
+    for word in content.throttled:
+        word.encode()
+    return State(device, received, live, content)
 
 
 def _event(device: str, payload: bytes, received: datetime) -> Event:

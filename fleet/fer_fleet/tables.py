@@ -3,7 +3,8 @@
 ``events`` is partitioned by the day of receipt, not by the device's clock, which may be years off. The day follows from
 ``segments``: a session's numbers from ``first`` on belong to ``day``, up to the next segment. It never changes for a
 number, so that an event that arrives again, even a month later, meets the unique key of its partition.
-``sessions.last`` is the highest number received, ``stored`` how many are in ``events`` or were.
+``sessions.last`` is the highest number received, ``stored`` how many are in ``events`` or were. ``states`` has
+the newest state of each device.
 """
 
 from __future__ import annotations
@@ -15,6 +16,13 @@ CREATE TABLE IF NOT EXISTS fleet.devices (
     online boolean,
     description jsonb,
     seen timestamptz
+);
+CREATE TABLE IF NOT EXISTS fleet.states (
+    device text PRIMARY KEY,
+    received timestamptz NOT NULL,
+    fps real NOT NULL,
+    temperature real,
+    throttled text NOT NULL
 );
 CREATE TABLE IF NOT EXISTS fleet.sessions (
     device text,
@@ -60,6 +68,7 @@ CREATE TABLE IF NOT EXISTS fleet.events (
     counts jsonb,
     PRIMARY KEY (day, device, session, sequence)
 ) PARTITION BY RANGE (day);
+CREATE INDEX IF NOT EXISTS events_received ON fleet.events USING brin (received);
 CREATE MATERIALIZED VIEW IF NOT EXISTS fleet.hourly AS
     SELECT date_trunc('hour', received, 'UTC') AS hour, device, source, kind, coalesce(emotion, '') AS emotion,
         count(*) AS events, sum((counts->>'appeared')::numeric) AS appeared
@@ -121,34 +130,39 @@ UPDATE fleet.sessions s SET last = greatest(last, highest), stored = s.stored + 
         LEFT JOIN (SELECT device, session, count(*) AS number FROM stored GROUP BY 1, 2) AS t USING (device, session)
     ) AS new
     WHERE (s.device, s.session) = (new.device, new.session)
+    RETURNING new.stored
 """
 
-EXPIRED = "SELECT device, max(received), count(*) FROM incoming WHERE day IS NULL GROUP BY device"
+# An event that arrives again is equal. If it is not, two programs use the session.
+USED_TWICE = """
+SELECT device, max(i.received), count(*) FROM incoming i JOIN fleet.events e USING (day, device, session, sequence)
+    WHERE (e.at, e.mono, e.kind, e.source, e.track) IS DISTINCT FROM (i.at, i.mono, i.kind, i.source, i.track)
+    GROUP BY device ORDER BY device
+"""
+
+EXPIRED = "SELECT device, max(received), count(*) FROM incoming WHERE day IS NULL GROUP BY device ORDER BY device"
 
 ADD_REJECTED = """
-INSERT INTO fleet.rejected AS r (device, reason, messages, last) VALUES (%s, %s, %s, %s)
+INSERT INTO fleet.rejected AS r (device, reason, messages, last)
+    SELECT * FROM unnest(%s::text[], %s::text[], %s::bigint[], %s::timestamptz[])
     ON CONFLICT (device, reason) DO UPDATE SET messages = r.messages + excluded.messages, last = excluded.last
 """
 
-SET_DEVICE = """
-INSERT INTO fleet.devices AS d (device, online, description, seen) VALUES (%s, %s, %s, %s)
+SET_DEVICES = """
+INSERT INTO fleet.devices AS d (device, online, description, seen)
+    SELECT * FROM unnest(%s::text[], %s::boolean[], %s::jsonb[], %s::timestamptz[])
     ON CONFLICT (device) DO UPDATE SET online = coalesce(excluded.online, d.online),
         description = coalesce(excluded.description, d.description), seen = greatest(d.seen, excluded.seen)
+"""
+
+SET_STATES = """
+INSERT INTO fleet.states (device, received, fps, temperature, throttled)
+    SELECT * FROM unnest(%s::text[], %s::timestamptz[], %s::real[], %s::real[], %s::text[])
+    ON CONFLICT (device) DO UPDATE SET received = excluded.received, fps = excluded.fps,
+        temperature = excluded.temperature, throttled = excluded.throttled
 """
 
 PARTITIONS = """
 SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
     WHERE i.inhparent = 'fleet.events'::regclass ORDER BY 1
-"""
-
-DEVICES = """
-SELECT device, d.online, d.description->>'version' AS version,
-    concat_ws(' ', d.description->'model'->>'name', d.description->'model'->>'version') AS model, d.seen,
-    coalesce(s.stored, 0) AS events, coalesce(s.dropped, 0) AS dropped, coalesce(r.rejected, 0) AS rejected
-FROM (SELECT device FROM fleet.devices UNION SELECT device FROM fleet.rejected) AS known
-LEFT JOIN fleet.devices d USING (device)
-LEFT JOIN (SELECT device, sum(stored)::bigint AS stored, sum(last - stored)::bigint AS dropped
-    FROM fleet.sessions GROUP BY device) AS s USING (device)
-LEFT JOIN (SELECT device, sum(messages)::bigint AS rejected FROM fleet.rejected GROUP BY device) AS r USING (device)
-ORDER BY device
 """

@@ -11,6 +11,7 @@ from fer_edge.model import archive, manifest, trial
 from fer_edge.settings import secret_files, toml_files
 from fer_edge.sinks.mqtt import client
 from fer_edge.sources.stream.redirects import MAX_REDIRECTS
+from fer_fleet import messages, rate_limit
 from support.environments.fresh_install import CHECKOUT
 
 PAGE = " ".join((CHECKOUT / "docs" / "explanation" / "security.md").read_text(encoding="utf-8").split())
@@ -36,6 +37,10 @@ def unit(setting: str) -> str:
         f"packets over {client.MAX_PACKET_BYTES >> 10} KiB",
         f"`MemoryMax={unit('MemoryMax')}` in the unit limits the service to {unit('MemoryMax')[:-1]} % of",
         f"starts it again after {unit('RestartSec')} s",
+        f"at most {messages.MAX_PAYLOAD_BYTES >> 10} KiB; types, lengths and ranges; numbers in each session;"
+        f" {rate_limit.DEFAULT_PER_S:.0f} messages per second and device",
+        f"have up to {rate_limit.DEFAULT_PER_S * rate_limit.BURST_S:,.0f} messages at once and"
+        f" {rate_limit.DEFAULT_PER_S:.0f} per second stored",
         f"a token ({secret_files.MIN_TOKEN_LENGTH} characters or more)",
     ],
 )

@@ -12,8 +12,10 @@ import pytest
 from fer_edge.errors import ConfigError, OutputError
 from fer_edge.sinks.event_json import encode_json
 from fer_edge.types import EmotionEvent, EventKind, FaceCounts
-from fer_fleet.database import Database, check_url, list_devices, refresh_hourly
+from fer_fleet.connection import check_url
+from fer_fleet.database import Database, refresh_hourly
 from fer_fleet.messages import Message, Rejected, Status, parse
+from fer_fleet.report.queries import list_devices
 
 DAY = date(2026, 3, 1)
 RECEIVED = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -90,11 +92,19 @@ def test_sessions_of_the_same_name_on_two_devices_are_two(opened: Database, data
     assert [device["events"] for device in list_devices(database)] == [1, 1]
 
 
-def test_a_device_with_a_wrong_clock_is_stored_with_both_times(opened: Database, database: str) -> None:
-    opened.store([event(1, at=0.0)], DAY)
-    assert read(database, "SELECT at, received, day FROM fleet.events") == [
-        (datetime(1970, 1, 1, tzinfo=UTC), RECEIVED, DAY)
-    ]
+@pytest.mark.parametrize("at", [datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, tzinfo=UTC)])
+def test_a_device_with_a_wrong_clock_is_stored_with_both_times(opened: Database, database: str, at: datetime) -> None:
+    opened.store([event(1, at=at.timestamp())], DAY)
+    assert read(database, "SELECT at, received, day FROM fleet.events") == [(at, RECEIVED, DAY)]
+
+
+def test_a_session_that_two_programs_use_is_counted(opened: Database, database: str) -> None:
+    opened.store([event(1), event(2)], DAY)
+    opened.store([event(2), event(2, at=1.8e9), event(3), event(3, at=1.8e9)], DAY)
+    assert read(database, "SELECT sequence, at < '2027-01-01' FROM fleet.events ORDER BY 1") == [
+        (1, True), (2, True), (3, True)
+    ]  # fmt: skip
+    assert read(database, "SELECT device, reason, messages FROM fleet.rejected") == [("door", "number used twice", 2)]
 
 
 def test_what_the_server_refuses_does_not_stop_the_rest(opened: Database, database: str) -> None:

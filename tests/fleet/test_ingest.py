@@ -9,15 +9,10 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import psycopg
 import pytest
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
 
 from fer_edge import __version__
 from fer_edge.commands.cli import main
@@ -25,81 +20,16 @@ from fer_edge.sinks.base import Pace
 from fer_edge.sinks.event_json import encode_json
 from fer_edge.sinks.mqtt.sink import MqttSink
 from fer_edge.status import StatusBoard
-from fer_edge.types import EmotionEvent, EventKind
 from fer_fleet.database import Database
 from fer_fleet.messages import parse
-from support.processes.edge_command import clean_environment, command_line, fer_edge
+from support.processes.edge_command import fer_edge
+from support.processes.fleet_ingest import Device, event, ingesting, numbers, read, total
 from support.processes.waiting import wait_for
 from support.servers.mosquitto import Broker, needs_mosquitto, settings_for
 from support.servers.postgresql import PostgreSql
 
 pytestmark = needs_mosquitto
 PACE = Pace(live=True)
-
-
-class Device:
-    """A client that may publish anything."""
-
-    def __init__(self, broker: Broker, name: str, password: str | None = None) -> None:
-        self.name, self.sent = name, 0
-        self._client = Client(CallbackAPIVersion.VERSION2, f"fer-edge-{name}", clean_session=False)
-        self._client.reconnect_delay_set(1, 1)
-        if password is not None:
-            self._client.username_pw_set(name, password)
-        self._client.connect("127.0.0.1", broker.port)
-        self._client.loop_start()
-
-    def send(self, payload: bytes | None = None, topic: str | None = None, *, retain: bool = False) -> None:
-        """Publish the next event, or something else."""
-        if payload is None:
-            self.sent += 1
-            payload = encode_json(event(self.sent))
-        self._client.publish(topic or f"fer-edge/{self.name}/cam0/events", payload, 1, retain)
-
-    def close(self) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-
-
-def event(number: int) -> EmotionEvent:
-    return EmotionEvent(EventKind.CHANGED, "cam0", time.time(), 1.0, 1, "happy", session="s1", sequence=number)
-
-
-class Ingest:
-    """``fer-edge fleet ingest`` as a process."""
-
-    def __init__(self, folder: Path, broker: Broker, url: str, *words: str) -> None:
-        self._log = folder / "ingest.log"
-        command = command_line("fleet", "ingest", "--database", url, "--mqtt-host", "127.0.0.1")
-        self._command = [*command, "--mqtt-port", str(broker.port), *words]
-        self.start()
-
-    def start(self) -> None:
-        with self._log.open("a") as log:
-            self.process = subprocess.Popen(self._command, stdout=log, stderr=log, env=clean_environment())
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def said(self, words: str) -> bool:
-        return words in self._log.read_text()
-
-
-@contextmanager
-def ingesting(folder: Path, broker: Broker, url: str, *words: str) -> Iterator[Ingest]:
-    ingest = Ingest(folder, broker, url, *words)
-    try:
-        # Its subscription starts the session in which the broker keeps what devices publish.
-        wait_for(lambda: ingest.said("storing events"))
-        wait_for(lambda: subscribed(broker, folder))
-        yield ingest
-    finally:
-        ingest.kill()
-
-
-def subscribed(broker: Broker, folder: Path) -> bool:
-    return "fer-edge-fleet 1 fer-edge/+/+/events" in (folder / "mosquitto.log").read_text()
 
 
 @pytest.fixture
@@ -109,21 +39,6 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
     running.start()
     yield running
     running.stop()
-
-
-def read(url: str, query: str) -> list[Any]:
-    with psycopg.connect(url) as connection:
-        return connection.execute(query).fetchall()
-
-
-def numbers(url: str) -> dict[str, list[int]]:
-    """The numbers of each device's events in the order in which they were received."""
-    rows = read(url, "SELECT device, sequence FROM fleet.events ORDER BY device, received, sequence")
-    return {device: [n for _, n in group] for device, group in itertools.groupby(rows, key=lambda row: row[0])}
-
-
-def total(url: str) -> int:
-    return int(read(url, "SELECT count(*) FROM fleet.events")[0][0])
 
 
 def test_every_event_is_stored_once_and_in_order_while_everything_fails(
@@ -176,6 +91,7 @@ def test_every_event_is_stored_once_and_in_order_while_everything_fails(
         wait_for(lambda: total(database) >= sum(map(len, expected.values())))
         assert numbers(database) == expected
         assert read(database, "SELECT device FROM fleet.rejected") == []
+        assert read(database, "SELECT device FROM fleet.states ORDER BY device") == [(name,) for name in names]
         ingest.process.send_signal(signal.SIGTERM)
         assert ingest.process.wait(30) == 0
         assert not ingest.said("Traceback")
@@ -209,9 +125,10 @@ def test_bad_input_is_counted_while_others_continue(tmp_path: Path, broker: Brok
         rejected = dict(read(database, "SELECT reason, messages FROM fleet.rejected WHERE device = 'odd'"))
         assert rejected == {**dict.fromkeys(bad, 1), "device differs from the topic": 1}
         shown = fer_edge("fleet", "list", "--database", database, cwd=tmp_path).stdout.splitlines()
-    assert shown[0].split() == ["device", "online", "version", "model", "last", "seen", "events", "dropped", "rejected"]
-    assert shown[1].split()[:5] == ["good", "yes", "0.1.0", "s", "1.0"] and shown[1].split()[-3:] == ["6", "0", "0"]
-    assert shown[2].split()[:2] == ["odd", "-"] and shown[2].split()[-3:] == ["0", "0", "6"]
+    assert shown[0].split()[-4:] == ["events", "dropped", "limited", "rejected"]
+    assert shown[1].split()[:5] == ["good", "yes", "0.1.0", "s", "1.0"]
+    assert shown[1].split()[-4:] == ["6", "0", "0", "0"]
+    assert shown[2].split()[:2] == ["odd", "-"] and shown[2].split()[-4:] == ["0", "0", "0", "6"]
 
 
 def test_the_broker_refuses_a_forged_name(tmp_path: Path, database: str) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from fer_fleet import acl, listing, messages
+from fer_fleet import acl, messages, rate_limit
 from fer_fleet.messages import Event, Message, Rejected, Status, parse
+from fer_fleet.report import details, listing, targets, top
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 GOOD: dict[str, Any] = {
@@ -71,7 +72,7 @@ def test_a_description_of_another_device_is_rejected() -> None:
     assert isinstance(parsed(b'{"name": "door"}', "door/$description"), Status)
 
 
-@pytest.mark.parametrize("module", [acl, listing, messages])
+@pytest.mark.parametrize("module", [acl, messages, rate_limit, details, listing, targets, top])
 def test_the_examples_of_docstrings_run(module: ModuleType) -> None:
     failed, run = doctest.testmod(module)
     assert (failed, run > 0) == (0, True)

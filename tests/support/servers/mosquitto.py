@@ -45,6 +45,12 @@ class Broker:
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_for(self._takes_connections)
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """Kill it (SIGKILL) after it has saved its subscriptions."""
         assert self._process is not None

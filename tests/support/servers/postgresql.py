@@ -24,8 +24,8 @@ def _programs() -> Path:
 class PostgreSql:
     """A server with an empty database, reached by ``url``; ``stop`` and ``start`` leave it as an outage would."""
 
-    def __init__(self, folder: Path) -> None:
-        self._programs, self._folder = _programs(), folder
+    def __init__(self, folder: Path, options: str = "-c fsync=off") -> None:
+        self._programs, self._folder, self._options = _programs(), folder, options
         self._user = "nobody" if os.geteuid() == 0 else None  # the server refuses to run as root
         if self._user:
             shutil.chown(folder, self._user)
@@ -38,9 +38,14 @@ class PostgreSql:
 
     def start(self) -> None:
         """Start it and wait until it takes connections."""
-        options = f"-c listen_addresses= -c unix_socket_directories={self._folder} -c fsync=off"
+        options = f"-c listen_addresses= -c unix_socket_directories={self._folder} {self._options}"
         log = self._folder / "log"
         self._run("pg_ctl", "-D", self._data, "-w", "-t", "120", "-l", log, "-o", options, "start")
+
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        return int((self._data / "postmaster.pid").read_text().split()[0])
 
     def stop(self) -> None:
         """End it as a crash would: connections break, and the next start recovers."""
@@ -60,13 +65,13 @@ class PostgreSql:
 
 
 @contextlib.contextmanager
-def postgresql_server() -> Iterator[PostgreSql]:
+def postgresql_server(options: str = "-c fsync=off") -> Iterator[PostgreSql]:
     """Run a server with an empty database."""
     pytest.importorskip("psycopg")
     # Not in pytest's folder: that is closed to other users, and a socket's path is at most 107 bytes.
     folder = Path(tempfile.mkdtemp(prefix="fer-pg-"))
     try:
-        server = PostgreSql(folder)
+        server = PostgreSql(folder, options)
         try:
             yield server
         finally:

@@ -1,0 +1,1 @@
+"""What the database knows about the devices, for people and for Prometheus. Reads only."""

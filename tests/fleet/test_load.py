@@ -1,0 +1,50 @@
+"""The benchmark of a fleet (``make bench-fleet``) in short, and that it notices what goes wrong."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from fleet_load import report
+
+from fer_edge.sinks.event_json import encode_json
+from fer_fleet.database import Database
+from fer_fleet.messages import parse
+from support.processes.edge_command import clean_environment
+from support.processes.fleet_ingest import event
+from support.servers.mosquitto import needs_mosquitto
+
+TESTS = Path(__file__).parents[1]
+
+
+@needs_mosquitto
+@pytest.mark.slow
+def test_a_short_run_loses_nothing() -> None:
+    words = [sys.executable, "-m", "fleet_load", "--devices", "20", "--minutes", "0.2", "--rate", "1"]
+    environment = {**clean_environment(), "PYTHONPATH": str(TESTS)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    outages = ("the consumer is killed", "PostgreSQL crashes", "the broker is restarted")
+    assert all(outage in done.stdout for outage in outages)
+    assert done.stdout.endswith("each event is stored once, and in order\n")
+    assert "from event to commit, with outages: median " in done.stdout and "Breaks first: " in done.stdout
+
+
+def test_a_loss_and_a_wrong_order_are_noticed(database: str) -> None:
+    opened, now = Database(database), datetime.now(UTC)
+    for number, later_s in ((1, 2), (2, 1), (4, 3)):
+        received = now + timedelta(seconds=later_s)
+        message = parse("fer-edge/door/cam0/events", encode_json(event(number)), received, base="fer-edge")
+        opened.store([message], now.date())
+    opened.close()
+    assert report.faults(database, {"door": 4}) == ["1 events of 1 devices are missing", "1 events are not in order"]
+    assert report.faults(database, {"door": 3}) == ["door: a number that it did not send", "1 events are not in order"]
+
+
+def test_the_example_of_the_calculation_runs() -> None:
+    failed, run = doctest.testmod(report)
+    assert (failed, run > 0) == (0, True)

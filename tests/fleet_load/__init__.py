@@ -1,0 +1,1 @@
+"""Many simulated devices, a broker, ``fer-edge fleet ingest`` and PostgreSQL: ``make bench-fleet``."""
