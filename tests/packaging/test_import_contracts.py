@@ -89,6 +89,7 @@ def test_a_new_module_must_be_placed(copied: Path, room: str) -> None:
         ("convert/fer_convert/commands/study.py", "from fer_convert.commands import layers"),
         ("convert/fer_convert/convert.py", "from fer_release import keys"),
         ("release/fer_release/keys.py", "from fer_release import repository"),
+        ("release/fer_release/keys.py", "from fer_flash.payload import signed"),
         ("release/fer_release/keys.py", "from fer_chain import plan"),
         ("chain/fer_chain/plan.py", "from fer_convert import convert"),
         ("chain/fer_chain/plan.py", "from fer_fleet import tables"),
