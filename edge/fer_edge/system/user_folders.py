@@ -11,6 +11,11 @@ def cache_folder() -> Path:
     return _folder("XDG_CACHE_HOME", "~/.cache")
 
 
+def config_folder() -> Path:
+    """Return the user's folder for settings: ``$XDG_CONFIG_HOME/fer-edge``, else ``~/.config/fer-edge``."""
+    return _folder("XDG_CONFIG_HOME", "~/.config")
+
+
 def state_folder() -> Path:
     """Return the user's folder for what must last: ``$XDG_STATE_HOME/fer-edge``, else ``~/.local/state/fer-edge``."""
     return _folder("XDG_STATE_HOME", "~/.local/state")

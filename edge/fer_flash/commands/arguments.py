@@ -204,6 +204,14 @@ def _configure_deploy(parser: argparse.ArgumentParser) -> None:
         "--hosts", dest="hosts_file", type=Path, metavar="F", help="file with more hosts: one per line, # for comments"
     )
     parser.add_argument(
+        "--group",
+        dest="groups",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only the hosts below [NAME] in that file (default: ~/.config/fer-edge/hosts.txt); can be repeated",
+    )
+    parser.add_argument(
         "--jobs", type=count, default=4, metavar="N", help="with several hosts: at most N at a time (default: 4)"
     )
     parser.add_argument(

@@ -35,7 +35,7 @@ from fer_flash.payload.settings_files import settings_files
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``fer-edge deploy``; return 0, or an exit code if one of several hosts failed. Raises FerEdgeError."""
-    hosts = choose_hosts(arguments.hosts, arguments.hosts_file)
+    hosts = choose_hosts(arguments.hosts, arguments.hosts_file, arguments.groups)
     if arguments.payload is not None and (arguments.config is not None or arguments.bundle is not None):
         raise InputError("--payload already contains settings and bundle: leave out --settings and --bundle")
     if arguments.from_release is not None and (arguments.payload is not None or arguments.remove):

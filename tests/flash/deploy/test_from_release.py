@@ -109,6 +109,7 @@ class TestWithDevices:
         assert "/metadata/timestamp.json" in site.asked
         assert not [path for path in site.asked if path.startswith("/targets/payload/")]
 
+    @pytest.mark.slow
     def test_an_older_version_than_that_of_the_device_is_refused(self, devices: Fleet, site: Site, older: Path) -> None:
         first = deploy(devices, site, "kitchen", "--trust", site.root)
         assert first.returncode == 0, first.stderr
@@ -120,6 +121,7 @@ class TestWithDevices:
         assert_one_line(refused, 1, "kitchen: has 0.1.0, and the repository offers 0.0.9: refused", "--payload")
         assert devices.devices["kitchen"].current == before
 
+    @pytest.mark.slow
     def test_a_repository_that_is_not_as_it_was_signed_reaches_no_device(
         self, devices: Fleet, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -168,6 +170,7 @@ class TestWithDevices:
             code=3,
         )
 
+    @pytest.mark.slow
     def test_a_folder_serves_as_well(self, devices: Fleet, site: Site) -> None:
         words = ["--from-release", "site/repo", "--ssh-config", devices.config, "--dry-run"]
         done = fer_edge("deploy", "hall", *words, "--trust", site.root, cwd=site.folder.parent)
