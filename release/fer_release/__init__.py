@@ -1,1 +1,1 @@
-"""Signed releases of model bundles for devices, by The Update Framework (TUF)."""
+"""Signed releases of model bundles and of the program, by The Update Framework (TUF)."""

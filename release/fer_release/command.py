@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 
 from fer_edge.errors import InputError, reason_of
@@ -14,7 +15,7 @@ from fer_edge.system.messages import print_message, print_text
 # Checked before the imports that fail without them.
 require_modules(("tuf", "cryptography"), "release")
 
-from fer_release import bundles  # noqa: E402
+from fer_release import bundles, payloads  # noqa: E402
 from fer_release.repository import ROLES, KeyStore, Repository, create_repository  # noqa: E402
 from fer_release.status import describe, expired, warnings  # noqa: E402
 
@@ -38,13 +39,31 @@ def init(arguments: argparse.Namespace) -> int:
 
 
 def publish(arguments: argparse.Namespace) -> int:
-    """Check a bundle and publish it."""
-    repository = Repository(arguments.folder)
-    with load_bundle(arguments.bundle) as bundle:
-        bundles.check_bundle(bundle, None if arguments.no_gate else arguments.gate, arguments.data)
-        release = bundles.publish(repository, bundle, arguments.channel, arguments.rollout, _keys(arguments))
-    print_text(f"{release.version} in {arguments.channel}, for {release.rollout_percent} % of the devices\n")
+    """Check a bundle, payloads or both, and publish them."""
+    _check_publish(arguments)
+    repository, keys = Repository(arguments.folder), _keys(arguments)
+    with nullcontext() if arguments.bundle is None else load_bundle(arguments.bundle) as bundle:
+        if bundle is not None:  # before anything is published
+            bundles.check_bundle(bundle, arguments.gate, arguments.data)
+        if arguments.payload:
+            for payload in payloads.publish(repository, arguments.payload, keys):
+                print_text(f"program {payload.version} for {payload.release} on {payload.machine}\n")
+        if bundle is not None:
+            channel, rollout = arguments.channel or "stable", 100 if arguments.rollout is None else arguments.rollout
+            release = bundles.publish(repository, bundle, channel, rollout, keys)
+            print_text(f"{release.version} in {channel}, for {release.rollout_percent} % of the devices\n")
     return 0
+
+
+def _check_publish(arguments: argparse.Namespace) -> None:
+    judged = arguments.no_gate or arguments.gate is not None
+    if arguments.bundle is None and not arguments.payload:
+        raise InputError("nothing to publish: give a BUNDLE, or --payload DIR")
+    if arguments.bundle is not None and not judged:
+        raise InputError(f"{arguments.bundle}: a bundle needs --gate TOML, or --no-gate")
+    of_bundle = (arguments.gate, arguments.data, arguments.channel, arguments.rollout)
+    if arguments.bundle is None and (judged or any(value is not None for value in of_bundle)):
+        raise InputError("--gate, --no-gate, --data, --channel and --rollout are for a BUNDLE; payloads have none")
 
 
 def refresh(arguments: argparse.Namespace) -> int:

@@ -42,18 +42,25 @@ def _configure_init(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_publish(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help="model bundle, a folder or zip")
+    parser.add_argument("bundle", type=Path, nargs="?", metavar="BUNDLE", help="model bundle, a folder or zip")
+    parser.add_argument(
+        "--payload",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="the program for `fer-edge deploy --from-release`, written by `fer-edge flash payload`; can be repeated",
+    )
     parser.add_argument("--to", dest="folder", type=Path, required=True, metavar="DIR", help="folder of the repository")
     _add_keys(parser)
-    parser.add_argument("--channel", choices=("stable", "canary"), default="stable", help="(default: stable)")
+    parser.add_argument("--channel", choices=("stable", "canary"), help="channel of the bundle (default: stable)")
     parser.add_argument(
         "--rollout",
         type=_percent,
-        default=100,
         metavar="N%",
         help="share of the devices that take it; publish the same bundle again to change it (default: 100%%)",
     )
-    judged = parser.add_mutually_exclusive_group(required=True)
+    judged = parser.add_mutually_exclusive_group()
     judged.add_argument(
         "--gate", type=Path, metavar="TOML", help="rules that each variant must keep, compared with float32 on data"
     )
@@ -75,13 +82,15 @@ def _configure_rotate(parser: argparse.ArgumentParser) -> None:
 
 
 RELEASE = Command(
-    "sign model bundles and publish them to devices: init, publish, refresh, rotate-key, status",
+    "sign model bundles and the program for devices: init, publish, refresh, rotate-key, status",
     lambda parser: add_subcommands(
         parser,
         {
             "init": Command("create a repository and its keys", _configure_init, deferred("fer_release.command:init")),
             "publish": Command(
-                "check a bundle, and add it to a channel", _configure_publish, deferred("fer_release.command:publish")
+                "check a bundle or the program, and add it",
+                _configure_publish,
+                deferred("fer_release.command:publish"),
             ),
             "refresh": Command(
                 "sign the state again before it expires", _configure_refresh, deferred("fer_release.command:refresh")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from fer_edge.update.format import CHANNELS
 from fer_release.bundles import releases
+from fer_release.payloads import payloads
 from fer_release.repository import ROLES, WARN_DAYS, Repository, now
 
 _HOUR_S, _DAY_S = 3600, 86_400
 
 
 def describe(repository: Repository) -> str:
-    """Return the releases of each channel, then each role's version, keys and expiry."""
+    """Return the releases of each channel, the payloads of the program, then each role's version, keys and expiry."""
     lines = []
     for channel in CHANNELS:
         found = releases(repository, channel)
@@ -19,6 +20,10 @@ def describe(repository: Repository) -> str:
             custom = repository.targets.signed.targets[release.target].unrecognized_fields.get("custom", {})
             measured = ", ".join(f"{name} {value}" for name, value in sorted(custom.get("accuracy", {}).items()))
             lines.append(f"  {release.version}  {release.rollout_percent} % of the devices  {measured}".rstrip())
+    programs = payloads(repository)
+    if programs:
+        lines.append("program:")
+    lines += [f"  {program.version}  {program.release} on {program.machine}" for program in reversed(programs)]
     for role in ROLES:
         signed, entry = repository.roles[role], repository.root.signed.roles[role]
         keys = f"{entry.threshold} of {len(entry.keyids)} keys ({', '.join(key[:12] for key in entry.keyids)})"

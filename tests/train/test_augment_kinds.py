@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fer_train.exploring.augmented import KINDS, only
 from fer_train.recipe.augmentation import AugmentSettings
-from fer_train.training.augmentation import augment_batch, cut_mix, training_batch
+from fer_train.training.inputs.augmentation import augment_batch, cut_mix, training_batch
 from support.data.fer2013 import mini_images
 
 OFF = AugmentSettings(

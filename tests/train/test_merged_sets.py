@@ -19,7 +19,7 @@ from fer_train.data.ferplus import label_votes, load_votes, majority_labels
 from fer_train.data.sets import load_sets
 from fer_train.recipe.data import SKIP, DataSettings
 from fer_train.recipe.recipe import Recipe, load_recipe
-from fer_train.training.batches import TrainingBatches, TrainingSet
+from fer_train.training.inputs.batches import TrainingBatches, TrainingSet
 from support.data.caches import users_cache
 from support.data.fer2013 import real_fer2013, write_mini_fer2013
 from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set

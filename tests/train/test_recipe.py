@@ -15,7 +15,7 @@ from fer_edge.settings.toml_files import dump_toml
 from fer_train.recipe.augmentation import AugmentSettings
 from fer_train.recipe.loop import LoopSettings
 from fer_train.recipe.recipe import Recipe, load_recipe
-from fer_train.training.augmentation import augment_batch, mix_up
+from fer_train.training.inputs.augmentation import augment_batch, mix_up
 
 CONFIGS = Path(__file__).parents[2] / "train" / "configs"
 UNCHANGED = AugmentSettings(

@@ -20,8 +20,8 @@ from fer_train.data.ferplus import ANSWERS, FILE_NAMES, load_votes
 from fer_train.data.readers.locate import locate
 from fer_train.recipe.targets import TargetSettings
 from fer_train.splits import SPLIT_NAMES, TRAINING
-from fer_train.training.soft_labels import read_soft_labels, write_soft_labels
-from fer_train.training.targets import training_targets
+from fer_train.training.inputs.soft_labels import read_soft_labels, write_soft_labels
+from fer_train.training.inputs.targets import training_targets
 from support.data.caches import users_cache
 from support.data.fer2013 import real_fer2013, write_mini_fer2013
 from support.processes import fork

@@ -17,9 +17,9 @@ from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
 from fer_train.data.dataset import TRAINING, load_dataset
 from fer_train.recipe.recipe import load_recipe
-from fer_train.training.batches import TrainingBatches, TrainingSet
+from fer_train.training.inputs.batches import TrainingBatches, TrainingSet
+from fer_train.training.inputs.teacher import Teacher
 from fer_train.training.run_folder.files import MODEL
-from fer_train.training.teacher import Teacher
 from support.processes import fork
 from support.training.mini_run import RECIPE, MiniRun, assert_refused, fer_edge
 

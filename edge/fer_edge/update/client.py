@@ -9,10 +9,12 @@ import contextlib
 import logging
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from tuf.api import exceptions as tuf
 from tuf.api.metadata import Metadata, Root
@@ -22,7 +24,7 @@ from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from fer_edge.errors import InputError, ModelError, OutputError, SourceLostError, reason_of
 from fer_edge.settings.redaction import redacted
-from fer_edge.system.files import read_regular
+from fer_edge.system.files import open_regular, read_regular
 from fer_edge.update.format import CHANNELS, MAX_ARCHIVE_BYTES, Release, channel_target, parse_channel
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ MAX_REFRESH_S = 120.0
 MIN_BYTES_PER_S = 4096
 """Slowest download of a bundle, in addition to ``MAX_REFRESH_S``."""
 MAX_ROOT_BYTES = 512_000
-_MAX_CHANNEL_BYTES = 1 << 20
+_MAX_DOCUMENT_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 16
 _SOCKET_TIMEOUT_S = 30
 
@@ -50,17 +52,26 @@ class Client:
     """The repository at ``url``, as of one moment. Use it in the main thread: the time limit is a timer signal.
 
     Args:
-        url: Its URL.
+        url: Its URL: http://, https:// or file://.
         root: The root of trust.
         metadata: Folder of the metadata that was verified so far, which protects from older states of the repository.
         incoming: Folder for files that are being downloaded.
         max_refresh_s: Seconds for all metadata together.
+        reader: What reads it, for error messages.
     """
 
     def __init__(
-        self, url: str, root: bytes, metadata: Path, incoming: Path, *, max_refresh_s: float = MAX_REFRESH_S
+        self,
+        url: str,
+        root: bytes,
+        metadata: Path,
+        incoming: Path,
+        *,
+        max_refresh_s: float = MAX_REFRESH_S,
+        reader: str = "this device",
     ) -> None:
         self._url, self._incoming, self._max_refresh_s = url.rstrip("/"), incoming, max_refresh_s
+        self._reader = reader
         self._shown = redacted(self._url)
         with self._problems():
             self._updater = Updater(
@@ -80,27 +91,41 @@ class Client:
             OutputError: If it cannot be stored.
             SourceLostError: If the server cannot be reached, or is too slow.
         """
-        found: list[Release] = []
+        lists = self.documents(channel_target(name) for name in CHANNELS[channel])
+        return [
+            release
+            for name, data in lists.items()
+            for release in parse_channel(data, f"{self._shown}: {name}").releases
+        ]
+
+    def documents(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Refresh the metadata, and return the content of those of the targets ``names`` that exist.
+
+        A larger one than 1 MiB is refused. Raises as ``releases``.
+        """
         with self._problems(), _deadline(self._max_refresh_s):
             self._updater.refresh()
-            for name in CHANNELS[channel]:
-                target = self._updater.get_targetinfo(channel_target(name))
-                if target is not None:
-                    found += parse_channel(self._read(target), f"{self._shown}: {target.path}").releases
-        return found
+            targets = [self._updater.get_targetinfo(name) for name in names]
+            return {target.path: self._read(target) for target in targets if target is not None}
 
     def download(self, release: Release, path: Path) -> None:
         """Write the archive of ``release`` to ``path``. Raises as ``releases``."""
-        target = self._updater.get_targetinfo(release.target)
+        self.download_target(release.target, path)
+
+    def download_target(self, name: str, path: Path) -> None:
+        """Write the target ``name`` to ``path``, unless that has its content already. Raises as ``releases``."""
+        target = self._updater.get_targetinfo(name)
         if target is None:
-            raise ModelError(f"{self._shown}: refused: {release.target} is listed, but not signed")
+            raise ModelError(f"{self._shown}: refused: {name} is listed, but not signed")
         if target.length > MAX_ARCHIVE_BYTES:
-            raise ModelError(f"{self._shown}: refused: {release.target} has {target.length} bytes")
-        with self._problems(), _deadline(self._max_refresh_s + target.length / MIN_BYTES_PER_S):
+            raise ModelError(f"{self._shown}: refused: {name} has {target.length} bytes")
+        if self._updater.find_cached_target(target, str(path)) is not None:
+            return
+        with self._problems(path.parent), _deadline(self._max_refresh_s + target.length / MIN_BYTES_PER_S):
             self._updater.download_target(target, str(path))
 
     def _read(self, target: TargetFile) -> bytes:
-        if target.length > _MAX_CHANNEL_BYTES:
+        if target.length > _MAX_DOCUMENT_BYTES:
             raise ModelError(f"{self._shown}: refused: {target.path} has {target.length} bytes")
         path = self._incoming / target.path
         self._updater.download_target(target, str(path))
@@ -109,8 +134,8 @@ class Client:
         return data
 
     @contextlib.contextmanager
-    def _problems(self) -> Iterator[None]:
-        """Turn each error of python-tuf into one line of ours."""
+    def _problems(self, written: Path | None = None) -> Iterator[None]:
+        """Turn each error of python-tuf into one line of ours; ``written`` is the folder to which it writes."""
         try:
             yield
         except _TooSlowError:
@@ -119,10 +144,10 @@ class Client:
             text = f"{self._shown}: refused: {_reason(error)}: it is not refreshed, or someone replays an old state"
             raise ModelError(text) from None
         except tuf.BadVersionNumberError as error:
-            text = f"{self._shown}: refused: older than what this device has seen, or mixed: {_reason(error)}"
+            text = f"{self._shown}: refused: older than what {self._reader} has seen, or mixed: {_reason(error)}"
             raise ModelError(text) from None
         except tuf.UnsignedMetadataError as error:
-            text = f"{self._shown}: refused: not signed by the keys that this device trusts: {_reason(error)}"
+            text = f"{self._shown}: refused: not signed by the keys that {self._reader} trusts: {_reason(error)}"
             raise ModelError(text) from None
         except tuf.LengthOrHashMismatchError as error:
             raise ModelError(f"{self._shown}: refused: differs from what is signed: {_reason(error)}") from None
@@ -137,7 +162,7 @@ class Client:
         except OSError as error:
             if isinstance(error, SourceLostError):
                 raise
-            raise OutputError(f"{self._incoming.parent}: cannot be written: {_reason(error)}") from None
+            raise OutputError(f"{written or self._incoming.parent}: cannot be written: {_reason(error)}") from None
 
 
 def read_root(path: Path) -> bytes:
@@ -178,6 +203,9 @@ class _Fetcher(Urllib3Fetcher):
         super().__init__(socket_timeout=_SOCKET_TIMEOUT_S, chunk_size=_PIECE_BYTES, app_user_agent="fer-edge")
         self._incoming = incoming
 
+    def _fetch(self, url: str) -> Iterator[bytes]:
+        return _pieces(url) if url.startswith("file://") else super()._fetch(url)
+
     @contextlib.contextmanager
     def download_file(self, url: str, max_length: int) -> Iterator[IO[bytes]]:
         """Yield a temporary file with the content of ``url``, which has at most ``max_length`` bytes."""
@@ -190,6 +218,18 @@ class _Fetcher(Urllib3Fetcher):
                 stream.write(piece)
             stream.seek(0)
             yield stream
+
+
+def _pieces(url: str) -> Iterator[bytes]:
+    """Yield the content of the file at the file:// URL ``url``; a missing one ends as on a web server."""
+    try:
+        with open_regular(Path(url2pathname(urlsplit(url).path))) as stream:
+            while piece := stream.read(_PIECE_BYTES):
+                yield piece
+    except FileNotFoundError:
+        raise tuf.DownloadHTTPError(f"{url} does not exist", 404) from None
+    except OSError as error:
+        raise tuf.DownloadError(f"{url}: {_reason(error)}") from None
 
 
 @contextlib.contextmanager

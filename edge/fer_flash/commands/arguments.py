@@ -204,6 +204,14 @@ def _configure_deploy(parser: argparse.ArgumentParser) -> None:
         "--hosts", dest="hosts_file", type=Path, metavar="F", help="file with more hosts: one per line, # for comments"
     )
     parser.add_argument(
+        "--group",
+        dest="groups",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only the hosts below [NAME] in that file (default: ~/.config/fer-edge/hosts.txt); can be repeated",
+    )
+    parser.add_argument(
         "--jobs", type=count, default=4, metavar="N", help="with several hosts: at most N at a time (default: 4)"
     )
     parser.add_argument(
@@ -218,6 +226,14 @@ def _configure_deploy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ssh-config", type=Path, metavar="F", help="configuration file of ssh (default: that of ssh)")
     _add_contents(parser)
     parser.add_argument("--payload", type=Path, metavar="DIR", help="install this folder, written by `flash payload`")
+    parser.add_argument(
+        "--from-release",
+        metavar="REPO",
+        help="verify and install the newest payload of this signed repository, a URL or a folder by `fer-edge release`",
+    )
+    parser.add_argument(
+        "--trust", type=Path, metavar="ROOT.json", help="root of trust of that repository; needed the first time"
+    )
     _add_cache(parser)
     parser.add_argument(
         "--replace-config", action="store_true", help="replace settings that were changed on the Pi (kept as *.old)"
@@ -226,8 +242,9 @@ def _configure_deploy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--purge", action="store_true", help="with --remove: also delete settings and events")
     parser.add_argument("--dry-run", action="store_true", help="print what would change, and stop")
     parser.add_argument("--yes", action="store_true", help="do not ask for confirmation")
-    # For the process of each of several hosts: skips a device that has all of it.
+    # For the process of each of several hosts: skips a device that has all of it; folder of the verified payloads.
     parser.add_argument("--one-of-many", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--verified", type=Path, metavar="DIR", help=argparse.SUPPRESS)
 
 
 FLASH = Command("make and write Raspberry Pi cards", _configure_flash)

@@ -7,12 +7,14 @@ completes or rolls back even if the connection is cut.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import io
 import shlex
 import sys
 import tarfile
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import IO
@@ -22,9 +24,10 @@ from fer_edge.system.messages import print_message
 from fer_flash.deploy.hosts import choose_hosts
 from fer_flash.deploy.plan import DeviceState, make_plan, query_device
 from fer_flash.deploy.rollout import CURRENT, INSTALLED, REMOVED, Rollout
+from fer_flash.deploy.signed import fetch_payloads, payload_for, refuse_older
 from fer_flash.deploy.ssh import Address, Ssh
 from fer_flash.meter import print_line
-from fer_flash.payload.assemble import PayloadSettings, assemble, payload_hash, release_id, total_bytes
+from fer_flash.payload.assemble import PayloadSettings, assemble, payload_hash, release_id, total_bytes, with_files
 from fer_flash.payload.folder import read_payload
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.settings_files import settings_files
@@ -32,9 +35,13 @@ from fer_flash.payload.settings_files import settings_files
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``fer-edge deploy``; return 0, or an exit code if one of several hosts failed. Raises FerEdgeError."""
-    hosts = choose_hosts(arguments.hosts, arguments.hosts_file)
+    hosts = choose_hosts(arguments.hosts, arguments.hosts_file, arguments.groups)
     if arguments.payload is not None and (arguments.config is not None or arguments.bundle is not None):
         raise InputError("--payload already contains settings and bundle: leave out --settings and --bundle")
+    if arguments.from_release is not None and (arguments.payload is not None or arguments.remove):
+        raise InputError("--from-release installs what is in a repository: leave out --payload and --remove")
+    if arguments.trust is not None and arguments.from_release is None:
+        raise InputError("--trust requires --from-release")
     if arguments.purge and not arguments.remove:
         raise InputError("--purge requires --remove")
     interactive = sys.stdin.isatty()
@@ -42,6 +49,27 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(
             "no terminal to ask for confirmation: add --yes to confirm, or --dry-run to see what would change"
         )
+    with _verified(arguments):
+        return _deploy(hosts, arguments, interactive=interactive)
+
+
+@contextlib.contextmanager
+def _verified(arguments: argparse.Namespace) -> Iterator[None]:
+    """Verify and download the payloads of ``--from-release``; while the block runs they are in ``arguments.verified``.
+
+    The process for each of several hosts gets that folder, so that all of them install the same payloads.
+    """
+    if arguments.from_release is None or arguments.verified is not None:
+        yield
+        return
+    settings_files(arguments.config, arguments.bundle, None)  # cheap checks come first
+    with tempfile.TemporaryDirectory(prefix="fer-edge-payloads-") as folder:
+        arguments.verified = Path(folder)
+        fetch_payloads(arguments.from_release, arguments.trust, arguments.cache, arguments.verified, print_line)
+        yield
+
+
+def _deploy(hosts: Sequence[str], arguments: argparse.Namespace, *, interactive: bool) -> int:
     if len(hosts) > 1:
         return _deploy_to_many(hosts, arguments)
     address = Address(hosts[0], arguments.port, arguments.identity, arguments.ssh_config)
@@ -81,6 +109,8 @@ def _command(arguments: argparse.Namespace, host: str) -> list[str]:
         "--bundle": arguments.bundle,
         "--payload": arguments.payload,
         "--cache": arguments.cache,
+        "--from-release": arguments.from_release,
+        "--verified": arguments.verified,
     }
     flags = {
         "--replace-config": arguments.replace_config,
@@ -143,6 +173,10 @@ def _has_all_of_it(ssh: Ssh, state: DeviceState, payload: Sequence[PayloadFile])
 
 
 def _payload(host: str, state: DeviceState, arguments: argparse.Namespace) -> list[PayloadFile]:
+    if arguments.verified is not None:
+        signed, facts = read_payload(payload_for(state, arguments.verified, host))
+        refuse_older(state, facts["version"], host)
+        return with_files(signed, settings_files(arguments.config, arguments.bundle, None))
     if arguments.payload is None:
         chosen = PayloadSettings(arguments.config, arguments.bundle)
         return assemble(state.release.name, chosen, arguments.cache, machine=state.machine, report=print_line)

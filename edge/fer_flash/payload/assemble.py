@@ -38,6 +38,7 @@ __all__ = [
     "payload_hash",
     "release_id",
     "total_bytes",
+    "with_files",
 ]
 
 SCRIPTS = ("install.sh", "install_packages.sh", "install_files.sh", "install_checks.sh")
@@ -127,8 +128,14 @@ def completed(
         *_package_files(packages),
         *chosen,
     ]
-    sums = "".join(f"{file.sha256()}  {file.path}\n" for file in payload if not file.secret)
-    return [*payload, PayloadFile("SHA256SUMS", sums.encode())]
+    return with_files(payload, ())
+
+
+def with_files(payload: Iterable[PayloadFile], added: Iterable[PayloadFile]) -> list[PayloadFile]:
+    """Return ``payload`` with the files ``added``, and with the hashes of all of them."""
+    complete = [*(file for file in payload if file.path != "SHA256SUMS"), *added]
+    sums = "".join(f"{file.sha256()}  {file.path}\n" for file in complete if not file.secret)
+    return [*complete, PayloadFile("SHA256SUMS", sums.encode())]
 
 
 def release_id(payload: Iterable[PayloadFile]) -> str:

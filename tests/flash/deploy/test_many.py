@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fer_flash.deploy.hosts import choose_hosts
 from fer_flash.payload.payload_file import PayloadFile
 from support.devices.device import MakePayload, why_no_device
 from support.devices.fleet import NOWHERE, Fleet, fleet, table_of
@@ -47,10 +48,10 @@ def installed(many: Fleet) -> Fleet:
 
 def test_the_hosts_that_fail_do_not_stop_the_others_and_a_repeat_does_the_rest(many: Fleet) -> None:
     listed = many.folder / "hosts.txt"
-    listed.write_text(f"# ground floor\nkitchen\n\nhall  # its camera is old\n{NOWHERE[0]}\nkitchen\n")
+    listed.write_text(f"attic\n[ground]\nkitchen\n\nhall  # its camera is old\n{NOWHERE[0]}\nkitchen\n")
     refuse = many.devices["hall"].device.path("/run/refuse-start")
     refuse.touch()
-    first = many.deploy("--hosts", listed, "--jobs", 2)
+    first = many.deploy("--hosts", listed, "--group", "ground", "--jobs", 2)
     refuse.unlink()
     assert_one_line(first, 1, "1 of 3 hosts done, 2 failed; run this again to continue")
     assert first.stdout.startswith("3 hosts, up to 2 at a time; with several, nothing asks for a password")
@@ -65,7 +66,7 @@ def test_the_hosts_that_fail_do_not_stop_the_others_and_a_repeat_does_the_rest(m
     assert "[3/3] " in first.stdout
     assert {name for name in NAMES if many.devices[name].current} == {"kitchen"}
     before = many.started()
-    again = many.deploy("--hosts", listed)
+    again = many.deploy("--hosts", listed, "--group", "ground")
     assert_one_line(again, 2, "2 of 3 hosts done, 1 failed")  # the code of the only kind of failure
     table = table_of(again.stdout)
     assert (table["kitchen"], table["hall"]) == (DONE, ("installed", ""))
@@ -179,12 +180,48 @@ def test_all_of_them_lose_it(installed: Fleet) -> None:
         ("kitchen hall\n", "hosts.txt: line 1: 'kitchen hall': not a host"),
         ("kitchen\nk\N{LATIN SMALL LETTER U WITH DIAERESIS}che\n".encode("latin-1"), "hosts.txt: not UTF-8"),
         (None, "hosts.txt: cannot be read: No such file"),
+        ("[cellar]\n# none yet\n", "hosts.txt: names no host"),
+        ("kitchen\n[first floor]\n", "hosts.txt: line 2: '[first floor]': not a group"),
+        ("[cellar\nkitchen\n", "hosts.txt: line 1: '[cellar': not a group"),
     ],
 )
 def test_a_file_of_hosts_that_cannot_be_used_is_one_line(tmp_path: Path, text: str | bytes | None, said: str) -> None:
     if text is not None:
         (tmp_path / "hosts.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
     assert_one_line(fer_edge("deploy", "--yes", "--hosts", "hosts.txt", cwd=tmp_path), 2, said)
+
+
+LISTED = "gate\n[ground]\nkitchen # old\nhall\n[empty]\n[cameras]\nhall\nboiler\n[ground]\nporch\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "groups", "chosen"),
+    [
+        ([], [], ["gate", "kitchen", "hall", "porch", "boiler"]),
+        ([], ["ground"], ["kitchen", "hall", "porch"]),
+        ([], ["cameras", "ground"], ["hall", "boiler", "kitchen", "porch"]),
+        (["attic", "boiler"], ["cameras"], ["attic", "boiler", "hall"]),
+    ],
+)
+def test_groups_of_the_file_are_selected_by_name(
+    tmp_path: Path, given: list[str], groups: list[str], chosen: list[str]
+) -> None:
+    (listed := tmp_path / "hosts.txt").write_text(LISTED)
+    assert choose_hosts(given, listed, groups) == chosen
+
+
+def test_groups_without_a_file_are_those_of_the_users(tmp_path: Path) -> None:
+    settings = {"XDG_CONFIG_HOME": str(tmp_path)}
+    words = ["deploy", "--yes", "--payload", "nothing", "--group"]
+    missing = fer_edge(*words, "ground", cwd=tmp_path, settings=settings)
+    assert_one_line(missing, 2, f"{tmp_path}/fer-edge/hosts.txt: cannot be read: No such file")
+    (tmp_path / "fer-edge").mkdir()
+    (tmp_path / "fer-edge" / "hosts.txt").write_text(LISTED)
+    assert_one_line(fer_edge(*words, "ground", cwd=tmp_path, settings=settings), 2, "nothing: not a readable payload")
+    unknown = fer_edge(*words, "attic", cwd=tmp_path, settings=settings)
+    assert_one_line(unknown, 2, "hosts.txt: has no group 'attic'; its groups: ground, empty, cameras")
+    empty = fer_edge(*words, "ground", "--group", "empty", cwd=tmp_path, settings=settings)
+    assert_one_line(empty, 2, "hosts.txt: the group empty names no host")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def export(arguments: argparse.Namespace) -> int:
 
 def soft_labels(arguments: argparse.Namespace) -> int:
     """Write the teachers' soft labels; print how often they agree with the label."""
-    from fer_train.training.soft_labels import is_bundle, predict_soft_labels, write_soft_labels
+    from fer_train.training.inputs.soft_labels import is_bundle, predict_soft_labels, write_soft_labels
 
     if arguments.out.exists() and not arguments.force:
         raise InputError(f"{arguments.out}: already exists; choose another --out, or replace it with --force")

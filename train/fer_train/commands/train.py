@@ -73,7 +73,7 @@ def _train(
     check_tracking(recipe.tracking)
     logging.getLogger("fer_train").setLevel(logging.INFO)
     from fer_train.data.dataset import load_data
-    from fer_train.training.targets import training_targets
+    from fer_train.training.inputs.targets import training_targets
 
     dataset = load_data(recipe.data, arguments.data, skip_bad=arguments.skip_bad_rows)
     targets = training_targets(recipe.targets, dataset, arguments.data)

@@ -16,7 +16,7 @@ from fer_train.exploring.pictures import Picture, to_gray_pixels
 from fer_train.recipe.augmentation import AugmentSettings
 from fer_train.recipe.recipe import Recipe
 from fer_train.splits import TRAINING
-from fer_train.training.augmentation import training_batch
+from fer_train.training.inputs.augmentation import training_batch
 
 KINDS: dict[str, tuple[str, ...]] = {
     "flip": ("flip",),

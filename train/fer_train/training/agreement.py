@@ -11,7 +11,7 @@ import numpy as np
 
 from fer_edge.settings.base import to_table
 from fer_train.recipe.recipe import Recipe
-from fer_train.training.batches import TrainingSet
+from fer_train.training.inputs.batches import TrainingSet
 
 
 def facts_of(recipe: Recipe, trained_on: Sequence[TrainingSet], revision: str) -> dict[str, Any]:

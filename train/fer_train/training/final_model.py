@@ -16,7 +16,7 @@ from fer_train.networks.layers import NORM_IMAGES, count_macs, renew_norm
 from fer_train.networks.model_files import predict_logits
 from fer_train.networks.network import Network
 from fer_train.recipe.recipe import Recipe
-from fer_train.training.batches import TrainingSet
+from fer_train.training.inputs.batches import TrainingSet
 from fer_train.training.run_folder.files import BEST, MODEL, RUN
 from fer_train.training.run_folder.history import Progress
 from fer_train.training.run_folder.mean_weights import read_mean

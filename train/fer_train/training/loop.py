@@ -28,16 +28,16 @@ from fer_train.provenance import git_revision
 from fer_train.recipe.recipe import Recipe
 from fer_train.splits import PUBLIC_TEST, TRAINING
 from fer_train.training.agreement import facts_of
-from fer_train.training.batches import TrainingBatches, TrainingSet
 from fer_train.training.callbacks import DivergedError, LossCheck, RateSchedule, progress_bar
 from fer_train.training.curves import draw_curves
 from fer_train.training.final_model import validate, write_final_model
 from fer_train.training.fine_tuning import first_weights
+from fer_train.training.inputs.batches import TrainingBatches, TrainingSet
+from fer_train.training.inputs.teacher import teacher_of
 from fer_train.training.optimizer_setup import compiled_model, seed_dropout
 from fer_train.training.run_folder.files import CHECKPOINT, CURVES, LearnedData, learned_sets, started_at
 from fer_train.training.run_folder.folder import check_run, complete_epoch, only_writer, open_run, save_epoch
 from fer_train.training.run_folder.history import Progress
-from fer_train.training.teacher import teacher_of
 from fer_train.training.tracking import Tracking
 
 log = logging.getLogger(__name__)

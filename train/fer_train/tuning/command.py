@@ -13,8 +13,8 @@ from fer_train.backend import check_packages
 from fer_train.data.dataset import load_data, trainable_rows
 from fer_train.locks import alone
 from fer_train.recipe.recipe import load_recipe, with_weights
+from fer_train.training.inputs.targets import training_targets
 from fer_train.training.run_folder.files import CONFIG, STUDY
-from fer_train.training.targets import training_targets
 from fer_train.tuning.job import Job
 from fer_train.tuning.settings import Search, load_search
 from fer_train.tuning.storage import (

@@ -28,9 +28,9 @@ from fer_edge.system.messages import print_message
 from fer_train.backend import load_keras
 from fer_train.data.dataset import Dataset, load_data
 from fer_train.recipe.recipe import Recipe
+from fer_train.training.inputs.targets import training_targets
 from fer_train.training.run_folder.files import CONFIG
 from fer_train.training.run_folder.folder import check_run
-from fer_train.training.targets import training_targets
 from fer_train.tuning.job import Job
 from fer_train.tuning.results import shown
 from fer_train.tuning.settings import Search, from_table

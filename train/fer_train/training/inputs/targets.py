@@ -15,8 +15,8 @@ from fer_train.data.samples import Dataset
 from fer_train.networks.model_files import check_model_file
 from fer_train.recipe.targets import TargetSettings
 from fer_train.splits import TRAINING
+from fer_train.training.inputs.soft_labels import read_soft_labels
 from fer_train.training.run_folder.files import model_file
-from fer_train.training.soft_labels import read_soft_labels
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.distributed.strategy import Shard
 from fer_train.recipe.recipe import Recipe
-from fer_train.training.augmentation import training_batch
-from fer_train.training.teacher import Teacher
+from fer_train.training.inputs.augmentation import training_batch
+from fer_train.training.inputs.teacher import Teacher
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,0 +1,1 @@
+"""What a training step reads: augmented images, their targets, and the predictions of teachers."""
