@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import cv2
+import jsonschema
 import msgspec
 import pytest
 
-from fer_bench.results.profile import ProfileReport
+import fer_bench
+from fer_bench.results.profile import ProfileReport, profile_schema
 from support.processes.edge_command import assert_one_line, fer_edge
 from support.training.mini_run import MiniRun
 
 MODELS = Path(__file__).parents[2] / "models"
 SMALL, LARGE = MODELS / "fer-edge-xs", MODELS / "fer-edge-s"
+SCHEMA = Path(fer_bench.__path__[0]) / "schema" / "profile.schema.json"
+
+
+def test_the_schema_follows_from_the_structs() -> None:
+    # If this fails, write ``json.dumps(profile_schema(), indent=2)`` and a newline to the file.
+    assert SCHEMA.read_text(encoding="utf-8") == json.dumps(profile_schema(), indent=2) + "\n"
+    jsonschema.Draft202012Validator.check_schema(profile_schema())
 
 
 def test_two_bundles_are_compared(tmp_path: Path) -> None:
@@ -23,6 +33,12 @@ def test_two_bundles_are_compared(tmp_path: Path) -> None:
     assert result.stderr == ""
     assert max(map(len, result.stdout.splitlines())) <= 100
     report = msgspec.json.decode((tmp_path / "out" / "profile.json").read_bytes(), type=ProfileReport)
+    table = json.loads((tmp_path / "out" / "profile.json").read_bytes())
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMA.read_bytes()))
+    validator.validate(table)
+    first = table["models"][0]
+    for damaged in ({**table, "rounds": 0}, {**table, "models": [{**first, "layers": []}]}, {**table, "unknown": 1}):
+        assert not validator.is_valid(damaged)
     large, small = report.models
     assert (large.model, large.variant, small.model) == ("fer-edge-s", "int8", "fer-edge-xs")
     assert large.file_bytes == (LARGE / "int8.tflite").stat().st_size
@@ -44,6 +60,7 @@ def test_two_bundles_are_compared(tmp_path: Path) -> None:
 def test_a_run_is_profiled_by_its_layers_and_as_float32(mini_run: MiniRun, tmp_path: Path) -> None:
     result = fer_edge("profile", mini_run.run, "--rounds", 2, "--json", "-", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
+    jsonschema.validate(json.loads(result.stdout), json.loads(SCHEMA.read_bytes()))
     (model,) = msgspec.json.decode(result.stdout, type=ProfileReport).models
     assert model.variant == "float32"
     layers = {layer.layer: layer for layer in model.keras_layers}

@@ -104,6 +104,7 @@ def test_the_wheel_holds_the_packages_and_what_they_read(distribution: Distribut
         "fer_edge/service/config.toml",
         "fer_flash/payload/scripts/install.sh",
         "fer_flash/locks/pi-trixie.txt",
+        "fer_bench/schema/profile.schema.json",
         "fer_bench/schema/report.schema.json",
         "fer_train/data/fer2013_rows.npy",
         "fer_convert/quantization/calibration_fer2013.json",

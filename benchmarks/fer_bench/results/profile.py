@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from fer_bench.results.report import HostInfo
-from fer_bench.results.section import Amount, Count, CountFrom1, Positive, Section, Text
+from fer_bench.results.section import Amount, Count, CountFrom1, Positive, Section, Text, json_schema
 
 FORMAT = 1
 
@@ -111,5 +111,10 @@ class ProfileReport(Section, frozen=True, tag_field="format", tag=FORMAT):
 
 
 def profile_to_json(report: ProfileReport) -> str:
-    """Return ``report`` as JSON text."""
+    """Return ``report`` as JSON text, as ``schema/profile.schema.json`` describes it."""
     return json.dumps(msgspec.to_builtins(report), indent=2) + "\n"
+
+
+def profile_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a profile, the content of ``schema/profile.schema.json``."""
+    return json_schema(ProfileReport, "Profile of fer-edge profile", "Times end in us, microseconds; _s is per second.")

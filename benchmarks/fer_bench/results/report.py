@@ -12,10 +12,10 @@ from msgspec import Meta
 from fer_bench.results.accuracy import AccuracyResult
 from fer_bench.results.latency import LatencyRow, LatencySettings, MachineChange
 from fer_bench.results.pipeline import PipelineSection
-from fer_bench.results.section import Count, CountFrom1, Positive, Section, Sha256, Text
+from fer_bench.results.section import Count, CountFrom1, Positive, Section, Sha256, Text, json_schema
 from fer_bench.results.sequence import SequenceSection
 from fer_edge.errors import InputError
-from fer_edge.settings.base import decode, with_clean_descriptions
+from fer_edge.settings.base import decode
 from fer_edge.settings.explain import shown
 from fer_edge.settings.strict_json import decode_json
 
@@ -126,18 +126,4 @@ def report_to_json(report: BenchmarkReport) -> str:
 
 def report_schema() -> dict[str, Any]:
     """Return the JSON Schema of a report, the content of ``schema/report.schema.json``."""
-    (top,), components = msgspec.json.schema_components([BenchmarkReport], ref_template="#/$defs/{name}")
-    for section in components.values():
-        # The decoder fills in keys that older reports do not have; a report that is written has all of them.
-        section["required"] = list(section["properties"])
-        for field in section["properties"].values():
-            field.pop("default", None)
-    report = components.pop(top["$ref"].rpartition("/")[2])
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **report,
-        "title": "Report of fer-edge bench",
-        "description": f"{report['description']} Shares are 0..1, ms milliseconds, MiB 2^20 bytes.",
-        "$defs": components,
-    }
-    return dict(with_clean_descriptions(schema))
+    return json_schema(BenchmarkReport, "Report of fer-edge bench", "Shares are 0..1, ms milliseconds, MiB 2^20 bytes.")

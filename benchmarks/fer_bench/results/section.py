@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
+
+from fer_edge.settings.base import with_clean_descriptions
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of a report.
 
-    A field's type, range and description are defined once. The decoder and ``schema/report.schema.json`` follow from
-    them.
+    A field's type, range and description are defined once. The decoder and the files in ``schema/`` follow from them.
     """
 
 
@@ -23,3 +24,22 @@ Count = Annotated[int, Meta(ge=0)]
 CountFrom1 = Annotated[int, Meta(ge=1)]
 Amount = Annotated[float, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
+
+
+def json_schema(kind: type[Section], title: str, units: str) -> dict[str, Any]:
+    """Return the JSON Schema of a report of type ``kind``, in which every key is required."""
+    (top,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    for section in components.values():
+        # The decoder fills in keys that older reports do not have; a report that is written has all of them.
+        section["required"] = list(section["properties"])
+        for field in section["properties"].values():
+            field.pop("default", None)
+    report = components.pop(top["$ref"].rpartition("/")[2])
+    schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **report,
+        "title": title,
+        "description": f"{report['description']} {units}",
+        "$defs": components,
+    }
+    return dict(with_clean_descriptions(schema))
