@@ -22,12 +22,12 @@ from fer_edge.system.messages import print_message
 from fer_flash.deploy.hosts import choose_hosts
 from fer_flash.deploy.plan import DeviceState, make_plan, query_device
 from fer_flash.deploy.rollout import CURRENT, INSTALLED, REMOVED, Rollout
-from fer_flash.deploy.ssh import Address, Ssh
 from fer_flash.meter import print_line
 from fer_flash.payload.assemble import PayloadSettings, assemble, payload_hash, release_id, total_bytes
 from fer_flash.payload.folder import read_payload
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.settings_files import settings_files
+from fer_ssh import Address, Ssh
 
 
 def run(arguments: argparse.Namespace) -> int:
