@@ -21,14 +21,15 @@ T = TypeVar("T")
 class Child(Closing):
     """One child process; a context manager that ends it and all processes that it started. ``close`` is idempotent."""
 
-    timeout_hint = ""
-    """Added to the message about an exceeded time limit."""
+    def __init__(self, name: str, command: Sequence[str], timeout_s: float, *, timeout_hint: str = "") -> None:
+        """Start ``command``. Each answer may take ``timeout_s``; error messages begin with ``name``. Raises OSError.
 
-    def __init__(self, name: str, command: Sequence[str], timeout_s: float) -> None:
-        """Start ``command``. Each answer may take ``timeout_s``; error messages begin with ``name``. Raises OSError."""
+        ``timeout_hint`` is added to the message about an exceeded time limit.
+        """
         self._name = name
         self._program = command[0]
         self._timeout_s = timeout_s
+        self._timeout_hint = timeout_hint
         self._timed_out = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (close() closes it)
         try:
@@ -103,7 +104,7 @@ class Child(Closing):
 
     def _what_happened(self) -> str:
         if self._timed_out:
-            return f"did not answer within {self._timeout_s:g} s{self.timeout_hint}"
+            return f"did not answer within {self._timeout_s:g} s{self._timeout_hint}"
         try:
             code = self._process.wait(self._timeout_s)
         except subprocess.TimeoutExpired:
