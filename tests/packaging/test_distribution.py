@@ -55,6 +55,7 @@ COMMANDS = (
     "fleet",
     "chain",
     "update",
+    "agent",
 )
 
 

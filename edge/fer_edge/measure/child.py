@@ -74,10 +74,15 @@ class Child(Closing):
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             raise self._invalid() from None
 
+    def kill(self) -> None:
+        """Kill the process and those that it started; a thread that waits for an answer then gets the error."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """Kill the process, which holds nothing that could be lost."""
-        if self._process.poll() is None:
-            self._kill()
+        self.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
@@ -96,11 +101,7 @@ class Child(Closing):
 
     def _time_out(self) -> None:
         self._timed_out = True
-        self._kill()
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self.kill()
 
     def _what_happened(self) -> str:
         if self._timed_out:

@@ -27,7 +27,7 @@ from fer_flash.payload.assemble import PayloadSettings, assemble, payload_hash, 
 from fer_flash.payload.folder import read_payload
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.settings_files import settings_files
-from fer_ssh import Address, Ssh
+from fer_ssh.ssh import Address, Ssh
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fer_edge.errors import InputError, reason_of
 from fer_edge.system.files import read_regular
-from fer_ssh import Address
+from fer_ssh.ssh import Address
 
 _MAX_BYTES = 2**20
 
