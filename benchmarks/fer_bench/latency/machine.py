@@ -34,7 +34,7 @@ _LOAD, _STAT = "proc/loadavg", "proc/stat"
 
 
 class Machine(Protocol):
-    """A machine that measures, and whose state is read meanwhile: ``ThisMachine``, or a device."""
+    """A machine that measures, and its state: ``ThisMachine``, or a device."""
 
     def files(self, *patterns: str) -> Mapping[str, str]:
         """Return the text of each file that one of the glob ``patterns`` matches, by its path without the first /."""

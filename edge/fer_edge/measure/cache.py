@@ -49,13 +49,13 @@ class MeasureCache(Closing):
     def missing(self, wanted: Mapping[str, tuple[str, int]]) -> list[str]:
         """Return the names in ``wanted`` whose file is not here, or not that with the given SHA-256 and size in bytes.
 
-        Raises OutputError if there is no room for them.
+        Raises OutputError if the disk has not enough space for them.
         """
         found = [name for name, (sha256, size) in wanted.items() if not _is(self.path(name), sha256, size)]
         needed, free = sum(wanted[name][1] for name in found), shutil.disk_usage(self.folder).free
         if needed > free:
             raise OutputError(
-                f"{self.folder}: no room: {needed / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free; free some space"
+                f"{self.folder}: {needed / 2**20:.1f} MiB needed, {free / 2**20:.1f} MiB free: free some space"
             )
         return found
 

@@ -1,6 +1,6 @@
-"""What `fer-edge bench` asks of a machine to describe it: versions, files of the kernel, throttling, processor time.
+"""Describe a machine for `fer-edge bench`: versions, files of the kernel, throttling, processor time.
 
-It is returned as it is, and evaluated in ``fer_bench``, for this machine and for a device alike.
+All values are raw. ``fer_bench`` evaluates them, in the same way for this machine and for a device.
 """
 
 from __future__ import annotations
