@@ -72,7 +72,9 @@ def test_a_full_disk_there_is_one_line(there: Measuring, tiny_bundle: Path) -> N
     made.run("runuser", "-u", there.sshd.user, "--", "mkdir", "-p", folder)
     assert made.run("mount", "-t", "tmpfs", "-o", "size=16k,mode=777", "none", folder).returncode == 0
     try:
-        assert_one_line(there.bench("latency", "--bundle", tiny_bundle), 6, "device: ", "MiB needed, 0.0 MiB free: free some space")
+        assert_one_line(
+            there.bench("latency", "--bundle", tiny_bundle), 6, "device: ", "MiB needed, 0.0 MiB free: free some space"
+        )
         # It can also become full afterwards.
         data = bytes(2**20)
         with there.connect() as device:
