@@ -136,7 +136,7 @@ class Device(Closing):
         except (ValueError, TypeError, KeyError):
             raise FerEdgeError(f"{self.host}: gives an invalid answer: {line[:60]!r}") from None
         self._waiting = False
-        raise _ERRORS.get(answer["code"], FerEdgeError)(f"{self.host}: {answer['error']}")
+        raise self._error(answer["code"], answer["error"])
 
     def _ended(self) -> FerEdgeError:
         """Return the reason why the agent ended. Raises OutputError if the connection was lost."""
@@ -149,9 +149,15 @@ class Device(Closing):
         if answer.code > _AFTER_SIGNAL:
             name = signal.Signals(answer.code - _AFTER_SIGNAL).name
             hint = " (out of memory?)" if name == "SIGKILL" else ""
-            return OutputError(f"{self.host}: fer-edge agent was killed there by {name}{hint}; run this again")
-        error = _ERRORS.get(answer.code, FerEdgeError)
-        return error(f"{self.host}: fer-edge agent ended there with exit code {answer.code}: {said}")
+            return self._error(
+                OutputError.exit_code, f"fer-edge agent was killed there by {name}{hint}; run this again"
+            )
+        return self._error(answer.code, f"fer-edge agent ended there with exit code {answer.code}: {said}")
+
+    def _error(self, code: int, text: str) -> FerEdgeError:
+        # The command line takes an error with these words for a lack of memory of this machine.
+        text = text.replace("out of memory", "too little memory")
+        return _ERRORS.get(code, FerEdgeError)(f"{self.host}: {text}")
 
 
 def bundle_key(bundle: ModelBundle) -> str:

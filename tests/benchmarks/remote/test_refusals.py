@@ -28,10 +28,11 @@ NAME = f"{'0' * 64}/file"
         ("""echo '{"fer_edge": "9.8.7", "protocol": 99}'; exec sleep 60""", 2, "its fer-edge 9.8.7 does not fit"),
         ("$REAL agenx 2>&1 | sed s/agenx/agent/ >&2; exit 2", 2, "its fer-edge is too old to measure for this one"),
         ("echo ModuleNotFoundError: numpy >&2; exit 1", 5, "exit code 1: ModuleNotFoundError: numpy"),
-        ("kill -KILL $$", 6, "fer-edge agent was killed there by SIGKILL (out of memory?)"),
+        ("kill -KILL $$", 6, "fer-edge agent was killed there by SIGKILL (too little memory?)"),
+        ("echo fer-edge: out of memory >&2; exit 6", 6, "ended there with exit code 6: too little memory"),
         ("""echo '{"fer_edge": "0.1.0", "protocol": 1}'; echo hello; exec sleep 60""", 5, "gives an invalid answer"),
     ],
-    ids=["none", "newer", "older", "broken", "killed", "another program"],
+    ids=["none", "newer", "older", "broken", "killed", "without memory", "another program"],
 )
 def test_a_fer_edge_there_that_cannot_measure(
     there: Measuring, tiny_bundle: Path, script: str | None, code: int, said: str
