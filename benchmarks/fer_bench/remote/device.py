@@ -146,12 +146,10 @@ class Device(Closing):
             return InputError(
                 f"{self.host}: its fer-edge is too old to measure for this one: fer-edge deploy {self.host}"
             )
-        if answer.code > _AFTER_SIGNAL:
-            name = signal.Signals(answer.code - _AFTER_SIGNAL).name
-            hint = " (out of memory?)" if name == "SIGKILL" else ""
-            return self._error(
-                OutputError.exit_code, f"fer-edge agent was killed there by {name}{hint}; run this again"
-            )
+        name = {each.value: each.name for each in signal.Signals}.get(answer.code - _AFTER_SIGNAL)
+        if name is not None:
+            hint = " (too little memory?)" if name == "SIGKILL" else ""
+            return OutputError(f"{self.host}: fer-edge agent was killed there by {name}{hint}; run this again")
         return self._error(answer.code, f"fer-edge agent ended there with exit code {answer.code}: {said}")
 
     def _error(self, code: int, text: str) -> FerEdgeError:
