@@ -79,7 +79,7 @@ class BundleRunner(Closing):
             self._classifier.logits(image)
             for image in progress(fitted(images, (spec.height, spec.width)), self.name, len(images))
         ]
-        return _checked(np.stack(rows), self._where)
+        return checked(np.stack(rows), self._where)
 
     def close(self) -> None:
         """See ``ModelRunner.close``."""
@@ -114,7 +114,7 @@ class KerasRunner(Closing):
             np.asarray(self._model.predict_on_batch(pixels[i : i + _KERAS_BATCH, :, :, None].astype(np.float32)))
             for i in progress(range(0, len(pixels), _KERAS_BATCH), self.name)
         ]
-        logits = _checked(np.concatenate(rows), str(self._path))
+        logits = checked(np.concatenate(rows), str(self._path))
         if np.all(logits >= 0) and np.allclose(logits.sum(axis=1), 1.0, atol=1e-3):
             raise ModelError(f"{self._path}: it ends in a softmax; save it without, so that it returns logits")
         return logits
@@ -175,7 +175,8 @@ def fitted(images: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     return np.stack([resample(image, *size) for image in images])
 
 
-def _checked(logits: npt.NDArray[np.generic], where: str) -> Float32Array:
+def checked(logits: npt.NDArray[np.generic], where: str) -> Float32Array:
+    """Return ``logits`` of the file ``where`` as float32 [N, labels]. Raises ModelError if they are not finite."""
     found = np.asarray(logits, dtype=np.float32)
     if found.ndim != 2:
         raise ModelError(f"{where}: its output must be one logit per label, not of shape {found.shape[1:]}")

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from arm.comparison import Arrays, compare
 from arm.edge_checks import check_commands, check_tests
+from arm.on_device import check_on_device
 from arm.rootfs import CHECKOUT, SUITES, Suite, install_project, prepared
 from arm.sandbox import CPUS, Cpu, Sandbox, binfmt, install_what_is_missing, last_line
 from fer_edge.errors import CheckFailedError, FerEdgeError, InputError
@@ -74,7 +75,8 @@ def _check(suite: Suite, cache: Path, cpus: list[Cpu]) -> None:
         _tell_versions(sandboxes[0])
         reference = _reference(faces)
         parts: list[Callable[[], str]] = [partial(_outputs_agree, box, faces, reference) for box in sandboxes]
-        parts += [partial(check_commands, sandboxes[-1]), partial(check_tests, sandboxes[-1], folders.tiny_bundle)]
+        parts += [partial(check_commands, sandboxes[-1]), partial(check_on_device, sandboxes[-1], BUNDLE, faces)]
+        parts.append(partial(check_tests, sandboxes[-1], folders.tiny_bundle))
         for part in parts:
             start = time.monotonic()
             try:

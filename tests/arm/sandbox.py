@@ -82,7 +82,7 @@ class Sandbox:
 
         Without ``capture``, it shares the output of this process. Raises CheckFailedError if it fails.
         """
-        command = [*self._bubblewrap(shown, environment or {}, cwd), "/usr/bin/python3", *arguments]
+        command = self.python_command(*arguments, shown=shown, environment=environment or {}, cwd=cwd)
         if not capture:
             done = subprocess.run(command, check=False)
             output, complaint = b"", "see above"
@@ -94,6 +94,12 @@ class Sandbox:
         if done.returncode:
             raise CheckFailedError(f"{self.cpu.name}: {' '.join(arguments)[:60]}: exit {done.returncode}: {complaint}")
         return output
+
+    def python_command(
+        self, *arguments: str, shown: Mapping[Path, str], environment: Mapping[str, str], cwd: str
+    ) -> list[str]:
+        """Return the command line of ``run_python``."""
+        return [*self._bubblewrap(shown, environment, cwd), "/usr/bin/python3", *arguments]
 
     def _bubblewrap(self, shown: Mapping[Path, str], environment: Mapping[str, str], cwd: str) -> list[str]:
         inside = [f"/packages/{number}" for number in range(len(self.packages))]

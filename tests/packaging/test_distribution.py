@@ -20,7 +20,17 @@ from support.data.fer2013 import write_mini_fer2013
 from support.environments.fresh_install import CHECKOUT, make_base_environment, run_installed
 from support.processes.edge_command import assert_one_line
 
-PACKAGES = ("fer_edge", "fer_flash", "fer_train", "fer_bench", "fer_convert", "fer_release", "fer_chain", "fer_fleet")
+PACKAGES = (
+    "fer_edge",
+    "fer_ssh",
+    "fer_flash",
+    "fer_train",
+    "fer_bench",
+    "fer_convert",
+    "fer_release",
+    "fer_chain",
+    "fer_fleet",
+)
 COMMANDS = (
     "run",
     "predict",
@@ -45,6 +55,7 @@ COMMANDS = (
     "fleet",
     "chain",
     "update",
+    "agent",
 )
 
 

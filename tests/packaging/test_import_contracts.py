@@ -15,6 +15,7 @@ from support.environments.fresh_install import CHECKOUT
 HOMES = {
     "fer_edge": "edge",
     "fer_flash": "edge",
+    "fer_ssh": "edge",
     "fer_train": "train",
     "fer_bench": "benchmarks",
     "fer_convert": "convert",
@@ -84,6 +85,8 @@ def test_a_new_module_must_be_placed(copied: Path, room: str) -> None:
         ("edge/fer_flash/image/file_systems/region.py", "from fer_flash.image.file_systems import fat"),
         ("edge/fer_flash/write/devices.py", "from fer_flash.commands import list"),
         ("edge/fer_edge/commands/run.py", "from fer_flash.write import devices"),
+        ("edge/fer_edge/commands/run.py", "from fer_ssh import ssh"),
+        ("edge/fer_ssh/ssh.py", "from fer_flash.write import devices"),
         ("convert/fer_convert/convert.py", "from fer_flash.write import devices"),
         ("convert/fer_convert/export/tflite.py", "from fer_convert import convert"),
         ("convert/fer_convert/foreign/graph.py", "from fer_convert.foreign import files"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from fer_bench.accuracy.groups import Groups, by_group
 from fer_bench.metrics import IntArray
 from fer_bench.results import REFERENCE, AccuracyResult, ClassRecall, ReliabilityBin
 from fer_bench.results.hex_bits import to_hex
-from fer_bench.runners import BundleRunner
+from fer_bench.runners import BundleRunner, ModelRunner
 from fer_edge.errors import InputError
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.types import Float32Array
 from fer_train.data.dataset import Dataset, distinct_test, leak_free_test
 from fer_train.data.ferplus import load_votes, majority_labels
+
+OpenVariant = Callable[[ModelBundle, str], ModelRunner]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,17 +55,18 @@ def measure_accuracy(
     split: str,
     votes: dict[str, Float32Array] | None = None,
     groups: Groups | None = None,
+    open_variant: OpenVariant = BundleRunner,
 ) -> dict[str, AccuracyResult]:
     """Measure ``variants`` on one split, and compare each with float32 if that is one of them.
 
     ``votes`` are from ``ferplus_votes``; without them, there is no accuracy by FER+. ``groups`` are from
-    ``read_groups``.
+    ``read_groups``. ``open_variant`` returns what computes the logits, here or on a device.
     """
     majority = None if votes is None else majority_labels(votes[split], dataset.labels)
     yardsticks = Yardsticks(leak_free_test(dataset, split), distinct_test(dataset, split), majority)
     found = {}
     for name in variants:
-        with BundleRunner(bundle, name) as runner:
+        with open_variant(bundle, name) as runner:
             found[name] = evaluate(runner, dataset, split)
     reference = found.get(REFERENCE)
     results = {

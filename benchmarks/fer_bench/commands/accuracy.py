@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 
 from fer_bench.accuracy import split_of
 from fer_bench.accuracy.groups import read_groups
-from fer_bench.accuracy.variants import ferplus_votes, measure_accuracy
+from fer_bench.accuracy.variants import OpenVariant, ferplus_votes, measure_accuracy
 from fer_bench.commands.delivery import bundle_path, check_outputs, deliver, describe_bundle, variant_results
+from fer_bench.commands.remote import open_device
 from fer_bench.extras import require
 from fer_bench.host import describe_host
+from fer_bench.remote import measure as remote
 from fer_bench.results import AccuracyResult, BenchmarkReport, DatasetInfo
 from fer_bench.runners import BundleRunner, runnable_variants
 from fer_edge.model.bundle import ModelBundle, load_bundle
@@ -20,6 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Run ``bench accuracy`` and return the exit code."""
     check_outputs(arguments)
     with load_bundle(bundle_path(arguments.bundle)) as bundle:
+        if arguments.on is not None:
+            found = _run_on_device(bundle, arguments)
+            deliver(found, arguments)
+            return 0
         variants = working_variants(bundle)
         dataset, accuracies = measure(bundle, variants, arguments)
         found = BenchmarkReport(
@@ -27,6 +34,15 @@ def run(arguments: argparse.Namespace) -> int:
         )
     deliver(found, arguments)
     return 0
+
+
+def _run_on_device(bundle: ModelBundle, arguments: argparse.Namespace) -> BenchmarkReport:
+    with open_device(arguments) as device:
+        variants = remote.working_variants(device, bundle)
+        open_variant = functools.partial(remote.RemoteRunner, device)
+        dataset, accuracies = measure(bundle, variants, arguments, open_variant)
+        host = remote.RemoteMachine(device, bundle).describe()
+    return BenchmarkReport(host, describe_bundle(bundle), variant_results(bundle, set(variants), accuracies), dataset)
 
 
 def working_variants(bundle: ModelBundle) -> tuple[str, ...]:
@@ -38,7 +54,10 @@ def working_variants(bundle: ModelBundle) -> tuple[str, ...]:
 
 
 def measure(
-    bundle: ModelBundle, variants: tuple[str, ...], arguments: argparse.Namespace
+    bundle: ModelBundle,
+    variants: tuple[str, ...],
+    arguments: argparse.Namespace,
+    open_variant: OpenVariant = BundleRunner,
 ) -> tuple[DatasetInfo, dict[str, tuple[AccuracyResult, ...]]]:
     """Return the data set and, for each variant, its accuracy on each split."""
     require("sklearn")  # before messages about the data
@@ -48,6 +67,6 @@ def measure(
         split_of(dataset, split)
     groups = None if arguments.groups is None else read_groups(arguments.groups, dataset)
     votes = ferplus_votes(dataset, arguments.data)
-    by_split = [measure_accuracy(bundle, variants, dataset, split, votes, groups) for split in splits]
+    by_split = [measure_accuracy(bundle, variants, dataset, split, votes, groups, open_variant) for split in splits]
     accuracies = {name: tuple(found[name] for found in by_split) for name in variants}
     return DatasetInfo(dataset.name, dataset.rows_sha256), accuracies

@@ -12,6 +12,7 @@ from fer_bench.commands.scene_arguments import PIPELINE, SEQUENCE
 from fer_bench.latency.engines import ENGINES
 from fer_edge.commands.argument_types import count
 from fer_edge.commands.cli import Command, add_subcommands, deferred
+from fer_ssh.options import add_ssh_options
 
 
 def _configure_evaluate(parser: argparse.ArgumentParser) -> None:
@@ -47,12 +48,12 @@ def _configure_bench(parser: argparse.ArgumentParser) -> None:
         {
             "accuracy": Command(
                 "accuracy, recall of each class, calibration and agreement of each variant",
-                _options_of(accuracy=True),
+                _options_of(accuracy=True, on=True),
                 deferred("fer_bench.commands.accuracy:run"),
             ),
             "latency": Command(
                 "latency, load time and memory of each variant; needs no data set",
-                _options_of(latency=True),
+                _options_of(latency=True, on=True),
                 deferred("fer_bench.commands.latency:run"),
             ),
             "pipeline": PIPELINE,
@@ -120,10 +121,16 @@ def _configure_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", dest="as_json", action="store_true", help="print JSON instead of a table")
 
 
-def _options_of(*, accuracy: bool = False, latency: bool = False) -> Callable[[argparse.ArgumentParser], None]:
+def _options_of(
+    *, accuracy: bool = False, latency: bool = False, on: bool = False
+) -> Callable[[argparse.ArgumentParser], None]:
     def configure(parser: argparse.ArgumentParser) -> None:
         # Without defaults, so that a subcommand does not override a value before its name.
         _add_options(parser, {"default": argparse.SUPPRESS}, accuracy=accuracy, latency=latency)
+        if on:
+            help_on = "measure on this device, with the fer-edge that `fer-edge deploy` installed there"
+            parser.add_argument("--on", metavar="USER@HOST", help=help_on)
+            add_ssh_options(parser)
 
     return configure
 

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from fer_edge.model.interpreter import TensorModel
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME, ONNX_RUNTIME = "litert", "litert-noxnnpack", "tflite-runtime", "onnxruntime"
 
@@ -15,13 +11,15 @@ LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME, ONNX_RUNTIME = "litert", "litert-noxn
 @dataclass(frozen=True, slots=True)
 class Engine:
     """A runtime: it reads files with ``suffix``, is the module ``module``, and is installed by `pip install` with
-    ``requirement``.
+    ``requirement``. The class ``loader``, as module:name, loads a file for it, with the arguments ``options``.
     """
 
     name: str
     suffix: str
     module: str
     requirement: str
+    loader: str = "fer_edge.model.interpreter:LiteRtModel"
+    options: Mapping[str, bool | str] = field(default_factory=dict)
 
     @property
     def distribution(self) -> str:
@@ -29,23 +27,17 @@ class Engine:
         return self.module.partition(".")[0].replace("_", "-")
 
 
+def _tflite(name: str, module: str, requirement: str, *, xnnpack: bool = True) -> Engine:
+    engine = Engine(name, ".tflite", module, requirement)
+    return replace(engine, options={"xnnpack": xnnpack, "interpreter": engine.distribution})
+
+
 ENGINES = {
     engine.name: engine
     for engine in (
-        Engine(LITERT, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert"),
-        Engine(LITERT_NO_XNNPACK, ".tflite", "ai_edge_litert.interpreter", "ai-edge-litert"),
-        Engine(TFLITE_RUNTIME, ".tflite", "tflite_runtime.interpreter", "tflite-runtime==2.14.0 'numpy<2'"),
-        Engine(ONNX_RUNTIME, ".onnx", "onnxruntime", "onnxruntime"),
+        _tflite(LITERT, "ai_edge_litert.interpreter", "ai-edge-litert"),
+        _tflite(LITERT_NO_XNNPACK, "ai_edge_litert.interpreter", "ai-edge-litert", xnnpack=False),
+        _tflite(TFLITE_RUNTIME, "tflite_runtime.interpreter", "tflite-runtime==2.14.0 'numpy<2'"),
+        Engine(ONNX_RUNTIME, ".onnx", "onnxruntime", "onnxruntime", "fer_bench.onnx_model:OnnxModel"),
     )
 }
-
-
-def open_model(engine: Engine, path: Path, threads: int) -> TensorModel:
-    """Load ``path`` on ``engine``, which is imported already. Raises ModelError if it cannot run the file."""
-    if engine.name == ONNX_RUNTIME:
-        from fer_bench.onnx_model import OnnxModel
-
-        return OnnxModel(path, threads)
-    from fer_edge.model.interpreter import LiteRtModel
-
-    return LiteRtModel(path, threads, xnnpack=engine.name != LITERT_NO_XNNPACK, interpreter=engine.distribution)

@@ -1,19 +1,18 @@
-"""The state of the machine around a measurement, which may explain a bad number.
+"""The state of a machine around a measurement, which may explain a bad number.
 
-Everything is read below a root folder, ``/`` or the folder of a test. Unknown values are empty or None.
+Unknown values are empty or None.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
+from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
-from typing import get_args
+from pathlib import Path, PurePosixPath
+from typing import Protocol, get_args
 
 from fer_bench.results.latency import Condition, CpuFrequency, MachineState, Temperature, ThrottleFlags
+from fer_edge.measure.machine import ask_vcgencmd, own_cpu_s, read_files
 
 _CONDITIONS: tuple[Condition, ...] = get_args(Condition)
 """Bits 0 to 3 of `vcgencmd get_throttled`: now; 16 to 19: since boot.
@@ -23,17 +22,64 @@ https://www.raspberrypi.com/documentation/computers/os.html#get_throttled
 _SINCE_BOOT = 16
 _STAT_FIELDS = ("user", "nice", "system", "idle", "iowait", "irq", "softirq", "steal")
 """The first numbers in the first line of /proc/stat; guest time, which follows, is part of user."""
-_VCGENCMD_TIMEOUT_S = 10
+_TICKS_PER_S = 100
+"""USER_HZ, the unit of /proc/stat: 100 on x86-64 and on arm64, whatever the machine of the bench is."""
+_CPU = "sys/devices/system/cpu"
+_FREQUENCY = "scaling_governor", "scaling_cur_freq", "cpuinfo_max_freq"
+_FREQUENCIES = tuple(f"{_CPU}/cpufreq/policy*/{name}" for name in _FREQUENCY)
+_SENSORS = tuple(f"sys/class/hwmon/hwmon*/{name}" for name in ("name", "temp*_input", "temp*_label"))
+_ZONES = tuple(f"sys/class/thermal/thermal_zone*/{name}" for name in ("type", "temp"))
+_THROTTLE_COUNTS = f"{_CPU}/cpu*/thermal_throttle/core_throttle_count"
+_LOAD, _STAT = "proc/loadavg", "proc/stat"
 
 
-def read_machine_state(root: Path = Path("/")) -> MachineState:
+class Machine(Protocol):
+    """A machine that measures, and its state: ``ThisMachine``, or a device."""
+
+    def files(self, *patterns: str) -> Mapping[str, str]:
+        """Return the text of each file that one of the glob ``patterns`` matches, by its path without the first /."""
+        ...
+
+    def vcgencmd(self) -> str | None:
+        """Return the answer of ``vcgencmd get_throttled``; None if there is none."""
+        ...
+
+    def own_cpu_s(self) -> float:
+        """Return the processor time of the process that measures and its ended child processes, in seconds."""
+        ...
+
+
+class ThisMachine:
+    """This machine. Files are read below ``root``: ``/``, or the folder of a test."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
+
+    def files(self, *patterns: str) -> Mapping[str, str]:
+        """See ``Machine.files``."""
+        return read_files(patterns, self._root)
+
+    def vcgencmd(self) -> str | None:
+        """See ``Machine.vcgencmd``."""
+        return ask_vcgencmd()
+
+    def own_cpu_s(self) -> float:
+        """See ``Machine.own_cpu_s``."""
+        return own_cpu_s()
+
+
+THIS_MACHINE = ThisMachine()
+
+
+def read_machine_state(machine: Machine = THIS_MACHINE) -> MachineState:
     """Return the current frequency, governor, temperatures, throttling and load. Takes about 10 ms on a Pi."""
+    files = machine.files(*_FREQUENCIES, *_SENSORS, *_ZONES, _THROTTLE_COUNTS, _LOAD)
     return MachineState(
-        frequencies=_frequencies(root),
-        temperatures=_temperatures(root),
-        throttled=_ask_vcgencmd(),
-        throttle_count=_throttle_count(root),
-        load_average=_load_average(root),
+        frequencies=_frequencies(files),
+        temperatures=_temperatures(files),
+        throttled=_flags(machine),
+        throttle_count=_throttle_count(files),
+        load_average=_load_average(files),
     )
 
 
@@ -53,9 +99,9 @@ def decode_throttled(answer: str) -> ThrottleFlags | None:
 class ThrottleWatch:
     """Detect whether the machine was throttled since the last call."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
-        self._flags, self._count = _ask_vcgencmd(), _throttle_count(root)
+    def __init__(self, machine: Machine = THIS_MACHINE) -> None:
+        self._machine = machine
+        self._flags, self._count = self._read()
 
     def throttled(self) -> bool | None:
         """Return whether the machine was throttled since the last call; None if unknown.
@@ -66,7 +112,7 @@ class ThrottleWatch:
         flags_before, count_before = self._flags, self._count
         if flags_before is None and count_before is None:
             return None
-        self._flags, self._count = _ask_vcgencmd(), _throttle_count(self._root)
+        self._flags, self._count = self._read()
         by_flags = by_count = False
         if self._flags is not None:
             known = set() if flags_before is None else set(flags_before.since_boot)
@@ -75,14 +121,17 @@ class ThrottleWatch:
             by_count = self._count > count_before
         return by_flags or by_count
 
+    def _read(self) -> tuple[ThrottleFlags | None, int | None]:
+        return _flags(self._machine), _throttle_count(self._machine.files(_THROTTLE_COUNTS))
+
 
 class ProcessorWatch:
     """Measure how much processor time other processes use. They slow a measurement even if it never waits for a core,
     through caches, memory, clock and sibling threads."""
 
-    def __init__(self, root: Path = Path("/")) -> None:
-        self._root = root
-        self._times, self._own_s = _processor_times(root), _own_cpu_s()
+    def __init__(self, machine: Machine = THIS_MACHINE) -> None:
+        self._machine = machine
+        self._times, self._own_s = _processor_times(machine), machine.own_cpu_s()
 
     def others_share(self) -> float | None:
         """Return the share 0..1 of all cores' time since the start that other processes used; None if unknown.
@@ -90,39 +139,34 @@ class ProcessorWatch:
         Ended child processes count as own. Time that a hypervisor gave to other virtual machines (steal) counts as
         others'.
         """
-        now, own_s = _processor_times(self._root), _own_cpu_s() - self._own_s
+        now, own_s = _processor_times(self._machine), self._machine.own_cpu_s() - self._own_s
         if self._times is None or now is None:
             return None
         used, whole = (after - before for before, after in zip(self._times, now, strict=True))
         return min(1.0, max(0.0, (used - own_s) / whole)) if whole > 0 else None
 
 
-def _processor_times(root: Path) -> tuple[float, float] | None:
+def _processor_times(machine: Machine) -> tuple[float, float] | None:
     """Return the seconds since boot, summed over all cores, that were used or stolen, and all seconds: proc_stat(5)."""
-    name, *fields = (_text(root / "proc/stat") or "").split()[:9] or [""]
+    name, *fields = (_text(machine.files(_STAT), _STAT) or "").split()[:9] or [""]
     if name != "cpu" or len(fields) != len(_STAT_FIELDS) or not all(field.isdecimal() for field in fields):
         return None
     ticks = dict(zip(_STAT_FIELDS, map(int, fields), strict=True))
     whole = sum(ticks.values())
-    per_second = os.sysconf("SC_CLK_TCK")
-    return (whole - ticks["idle"] - ticks["iowait"]) / per_second, whole / per_second
+    return (whole - ticks["idle"] - ticks["iowait"]) / _TICKS_PER_S, whole / _TICKS_PER_S
 
 
-def _own_cpu_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-def _frequencies(root: Path) -> tuple[CpuFrequency, ...]:
+def _frequencies(files: Mapping[str, str]) -> tuple[CpuFrequency, ...]:
     """Return one entry for each group of cores with a common clock; a Pi has one group."""
-    folders = (root / "sys/devices/system/cpu/cpufreq").glob("policy*")
+    folders = {str(PurePosixPath(name).parent) for name in files if PurePosixPath(name).name in _FREQUENCY}
     found = []
-    for folder in sorted(folders, key=lambda path: (len(path.name), path.name)):
-        current, highest = _integer(folder / "scaling_cur_freq"), _integer(folder / "cpuinfo_max_freq")
+    for folder in sorted(folders, key=lambda folder: (len(folder), folder)):
+        governor, *speeds = (f"{folder}/{name}" for name in _FREQUENCY)
+        current, highest = (_integer(files, name) for name in speeds)
         found.append(
             CpuFrequency(
-                name=folder.name,
-                governor=_text(folder / "scaling_governor"),
+                name=PurePosixPath(folder).name,
+                governor=_text(files, governor),
                 current_mhz=None if current is None else current / 1000,
                 max_mhz=None if highest is None else highest / 1000,
             )
@@ -130,61 +174,49 @@ def _frequencies(root: Path) -> tuple[CpuFrequency, ...]:
     return tuple(found)
 
 
-def _temperatures(root: Path) -> tuple[Temperature, ...]:
+def _temperatures(files: Mapping[str, str]) -> tuple[Temperature, ...]:
     """Return the sensors of hwmon and the thermal zones, which are often the same with another name."""
-    found: list[tuple[str, int | None]] = []
-    for chip in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-        for path in sorted(chip.glob("temp*_input")):
-            number = path.name.removesuffix("_input")
-            label = _text(chip / f"{number}_label") or number
-            found.append((f"{_text(chip / 'name') or chip.name} {label}", _integer(path)))
-    for zone in sorted((root / "sys/class/thermal").glob("thermal_zone*")):
-        found.append((f"{zone.name} {_text(zone / 'type') or ''}".strip(), _integer(zone / "temp")))
-    return tuple(Temperature(name, millidegrees / 1000) for name, millidegrees in found if millidegrees is not None)
+    sensors, zones = [], []
+    for name in sorted(files, key=lambda name: PurePosixPath(name).parts):
+        folder = PurePosixPath(name).parent
+        celsius = _integer(files, name)
+        if celsius is None:
+            continue
+        if PurePosixPath(name).match("hwmon*/temp*_input"):
+            number = PurePosixPath(name).name.removesuffix("_input")
+            label = _text(files, f"{folder}/{number}_label") or number
+            sensors.append(Temperature(f"{_text(files, f'{folder}/name') or folder.name} {label}", celsius / 1000))
+        elif PurePosixPath(name).match("thermal_zone*/temp"):
+            sensor = f"{folder.name} {_text(files, f'{folder}/type') or ''}".strip()
+            zones.append(Temperature(sensor, celsius / 1000))
+    return (*sensors, *zones)
 
 
-def _throttle_count(root: Path) -> int | None:
+def _throttle_count(files: Mapping[str, str]) -> int | None:
     """Return how often heat slowed x86 cores down since boot; None if the kernel does not count it."""
-    paths = (root / "sys/devices/system/cpu").glob("cpu*/thermal_throttle/core_throttle_count")
-    counts = [count for path in paths if (count := _integer(path)) is not None]
+    paths = (name for name in files if PurePosixPath(name).match(_THROTTLE_COUNTS))
+    counts = [count for name in paths if (count := _integer(files, name)) is not None]
     return sum(counts) if counts else None
 
 
-def _load_average(root: Path) -> tuple[float, float, float] | None:
+def _load_average(files: Mapping[str, str]) -> tuple[float, float, float] | None:
     with suppress(ValueError):
-        one, five, fifteen, *_ = (_text(root / "proc/loadavg") or "").split()
+        one, five, fifteen, *_ = (_text(files, _LOAD) or "").split()
         return float(one), float(five), float(fifteen)
     return None
 
 
-def _ask_vcgencmd() -> ThrottleFlags | None:
-    command = shutil.which("vcgencmd")
-    if command is None:
-        return None
-    with suppress(OSError, subprocess.SubprocessError):
-        done = subprocess.run(
-            [command, "get_throttled"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_VCGENCMD_TIMEOUT_S,
-            check=True,
-        )
-        return decode_throttled(done.stdout)
-    return None
+def _flags(machine: Machine) -> ThrottleFlags | None:
+    return decode_throttled(machine.vcgencmd() or "")
 
 
-def _text(path: Path) -> str | None:
-    """Return the first line of a file of sysfs or procfs; None if it cannot be read now."""
+def _text(files: Mapping[str, str], name: str) -> str | None:
+    """Return the first line of a file of sysfs or procfs; None without it, or if it is blank."""
+    return files.get(name, "").partition("\n")[0].strip() or None
+
+
+def _integer(files: Mapping[str, str], name: str) -> int | None:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0].strip() or None
-    except OSError:  # a suspended sensor returns an error, too
-        return None
-
-
-def _integer(path: Path) -> int | None:
-    try:
-        return int(_text(path) or "")
+        return int(_text(files, name) or "")
     except ValueError:
         return None

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -14,12 +13,13 @@ import numpy as np
 
 from fer_bench.extras import progress
 from fer_bench.latency.engines import ENGINES, LITERT, LITERT_NO_XNNPACK, TFLITE_RUNTIME
-from fer_bench.latency.machine import ProcessorWatch, ThrottleWatch, read_machine_state
-from fer_bench.latency.process import Block, Configuration, EngineMissingError, Worker
+from fer_bench.latency.machine import THIS_MACHINE, Machine, ProcessorWatch, ThrottleWatch, read_machine_state
+from fer_bench.latency.process import Block, Configuration, EngineMissingError, Worker, start_worker
 from fer_bench.latency.summary import Samples, count_rounds, is_busy, mac_per_s, ratios_to_baseline, summarise
 from fer_bench.results import REFERENCE, LatencyRow, LatencySettings, MachineChange
 from fer_edge.errors import FerEdgeError, InputError, ModelError
-from fer_edge.model.bundle import ModelBundle
+from fer_edge.measure.machine import describe_machine
+from fer_edge.model.bundle import ModelBundle, ModelVariant
 
 LEGACY_PYTHON = Path(".venv-legacy/bin/python")
 """Interpreter for tflite-runtime that `make legacy-env` installs in a checkout."""
@@ -43,19 +43,41 @@ class Plan:
     timeout_s: float = TIMEOUT_S
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the machine that measures offers: its number of cores, its name in messages, and engines by name."""
+
+    cores: int = field(default_factory=lambda: describe_machine().cores)
+    name: str = "this machine"
+    engines: tuple[str, ...] = tuple(ENGINES)
+
+
+Start = Callable[[Configuration, ModelVariant, Plan], Worker]
+"""Starts the worker of a configuration, with the file of its variant."""
+
+
+def start_here(configuration: Configuration, variant: ModelVariant, plan: Plan) -> Worker:
+    """Start a worker on this machine. Raises what ``Worker`` does."""
+    return start_worker(configuration, variant.path, _interpreter(configuration.engine, plan), plan.timeout_s)
+
+
 def measure_latency(
-    bundle: ModelBundle, configurations: Sequence[Configuration], plan: Plan, root: Path = Path("/")
+    bundle: ModelBundle,
+    configurations: Sequence[Configuration],
+    plan: Plan,
+    machine: Machine = THIS_MACHINE,
+    start: Start = start_here,
 ) -> tuple[tuple[LatencyRow, ...], MachineChange]:
-    """Measure ``configurations`` in one run and return a row for each. The machine's state is read below ``root``.
+    """Measure ``configurations`` in one run on ``machine``, where ``start`` starts workers; return a row for each.
 
     A configuration that cannot be measured here is left out, with a line on stderr. Raises InputError if that applies
     to all, or ``plan.tflite_runtime`` does not work; ModelError if litert refuses a file or a worker fails.
     """
-    before, processor = read_machine_state(root), ProcessorWatch(root)
+    before, processor = read_machine_state(machine), ProcessorWatch(machine)
     with contextlib.ExitStack() as opened:
-        workers = _start(bundle, configurations, plan, opened)
-        blocks, throttled = _take_turns(workers, plan.settings, ThrottleWatch(root))
-        after = read_machine_state(root)
+        workers = _start(bundle, configurations, plan, start, opened)
+        blocks, throttled = _take_turns(workers, plan.settings, ThrottleWatch(machine))
+        after = read_machine_state(machine)
     # Only now: the processor time of a worker is known after it has ended.
     change = MachineChange(before, after, processor.others_share())
     samples = {key: np.stack([block.samples_ns for block in found]) for key, found in blocks.items()}
@@ -88,28 +110,34 @@ def time_files(files: Mapping[str, Path], settings: LatencySettings) -> dict[str
     """
     with contextlib.ExitStack() as opened:
         workers = [
-            opened.enter_context(Worker(Configuration(name, LITERT, 1), path, Path(sys.executable), TIMEOUT_S))
+            opened.enter_context(start_worker(Configuration(name, LITERT, 1), path, Path(sys.executable), TIMEOUT_S))
             for name, path in files.items()
         ]
-        blocks, _ = _take_turns(workers, settings, ThrottleWatch(Path("/")))
+        blocks, _ = _take_turns(workers, settings, ThrottleWatch())
     return {key.variant: np.stack([block.samples_ns for block in found]) for key, found in blocks.items()}
 
 
-def choose_configurations(bundle: ModelBundle, plan: Plan) -> tuple[Configuration, ...]:
+def choose_configurations(bundle: ModelBundle, plan: Plan, limits: Limits | None = None) -> tuple[Configuration, ...]:
     """Return each variant, float32 first, with each engine that reads its file and each number of threads.
 
-    Raises InputError if there is none, for more threads than cores, and if ``plan.tflite_runtime`` is not a file.
+    ``limits`` are those of the machine that measures; None: this one. Raises InputError if there is none, for more
+    threads than cores, for an engine that the machine cannot have, and if ``plan.tflite_runtime`` is not a file.
     """
+    limits = limits or Limits()
+    if foreign := set(plan.engines or ()).difference(limits.engines):
+        raise InputError(
+            f"--engines {', '.join(sorted(foreign))}: not on {limits.name}; choose from {', '.join(limits.engines)}"
+        )
     if plan.tflite_runtime is not None and not plan.tflite_runtime.is_file():
         raise InputError(f"--tflite-runtime {plan.tflite_runtime}: no such file; give a Python interpreter")
-    thread_counts = _thread_counts(plan.threads)
+    thread_counts = _thread_counts(plan.threads, limits)
     variants = bundle.manifest.variants
     suffixes = {variant.suffix for variant in variants.values()}
     unread = [name for name in plan.engines or () if ENGINES[name].suffix not in suffixes]
     configurations = tuple(
         Configuration(variant, name, threads)
         for variant in sorted(variants, key=lambda name: name != REFERENCE)
-        for name in plan.engines or ENGINES
+        for name in plan.engines or limits.engines
         if ENGINES[name].suffix == variants[variant].suffix
         for threads in thread_counts
     )
@@ -126,27 +154,30 @@ def interleaved(count: int, rounds: int) -> list[list[int]]:
     return [random.permutation(count).tolist() for _ in range(rounds)]
 
 
-def _thread_counts(wanted: tuple[int, ...] | None) -> tuple[int, ...]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _thread_counts(wanted: tuple[int, ...] | None, limits: Limits) -> tuple[int, ...]:
+    cores = limits.cores
     if wanted is None:
         return tuple(sorted({1, cores}))
     if max(wanted) > cores:
-        raise InputError(f"--threads {max(wanted)}: this machine has {cores} core{'s' * (cores > 1)}")
+        raise InputError(f"--threads {max(wanted)}: {limits.name} has {cores} core{'s' * (cores > 1)}")
     return tuple(dict.fromkeys(wanted))
 
 
 def _start(
-    bundle: ModelBundle, configurations: Sequence[Configuration], plan: Plan, opened: contextlib.ExitStack
+    bundle: ModelBundle,
+    configurations: Sequence[Configuration],
+    plan: Plan,
+    start: Start,
+    opened: contextlib.ExitStack,
 ) -> list[Worker]:
-    """Start a worker for each of ``configurations`` that can be run here; ``opened`` closes them."""
+    """Start a worker for each of ``configurations`` that can be run there; ``opened`` closes them."""
     workers = []
     without: dict[str, FerEdgeError] = {}
     for key in progress(configurations, "loading", len(configurations)):
         if key.engine in without:
             continue
         try:
-            model = bundle.variant(key.variant).path
-            workers.append(opened.enter_context(Worker(key, model, _interpreter(key.engine, plan), plan.timeout_s)))
+            workers.append(opened.enter_context(start(key, bundle.variant(key.variant), plan)))
         except EngineMissingError as error:
             if key.engine == TFLITE_RUNTIME and plan.tflite_runtime is not None:
                 raise

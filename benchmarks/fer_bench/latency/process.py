@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 import fer_bench
 import fer_edge
-from fer_bench.child import Child
 from fer_bench.latency.engines import ENGINES
 from fer_edge.errors import InputError, ModelError
+from fer_edge.measure import worker
+from fer_edge.measure.child import Child
+from fer_edge.system.closing import Closing
 
+T = TypeVar("T")
 _PACKAGES = {package.__name__: str(Path(package.__path__[0])) for package in (fer_edge, fer_bench)}
-_WORKER = Path(__file__).with_name("worker.py")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,39 +61,81 @@ class EngineMissingError(InputError):
     """The engine is not installed for its interpreter, or does not work there."""
 
 
-class Worker(Child):
-    """The process of one configuration."""
+class Channel(Protocol):
+    """A process that answers lines of JSON, on this machine (``Child``) or on a device."""
 
-    timeout_hint = " (--timeout)"
+    def ask(self, data: bytes) -> dict[str, Any]:
+        """Send ``data`` and return the answer. Raises ModelError if there is none in time."""
+        ...
 
-    def __init__(self, configuration: Configuration, model: Path, python: Path, timeout_s: float) -> None:
-        """Start ``python`` and load the file ``model`` in it. That, and each block, may take ``timeout_s``.
+    def understand(self, parse: Callable[[], T]) -> T:
+        """Return the result of ``parse``. Raises ModelError if it refuses the answer."""
+        ...
 
-        Raises EngineMissingError, and ModelError if the engine refuses the model or the process fails.
+    def close(self) -> None:
+        """End the process. Idempotent."""
+        ...
+
+
+class Worker(Closing):
+    """The process of one configuration. ``close`` ends it."""
+
+    def __init__(self, configuration: Configuration, job: dict[str, Any], channel: Channel, python: str) -> None:
+        """Load the model of ``job`` in the process behind ``channel``; error messages name its interpreter ``python``.
+
+        Raises EngineMissingError, and ModelError if the engine refuses the model or the process fails. The process is
+        then ended.
         """
         self.configuration = configuration
+        self.channel = channel
         try:
-            super().__init__(str(configuration), [str(python), str(_WORKER)], timeout_s)
-        except OSError as error:
-            reason = f"{python}: cannot be started: {error.strerror}"
-            raise EngineMissingError(f"{configuration.engine}: {reason}") from None
-        with contextlib.ExitStack() as guard:
-            guard.callback(self.close)
-            job = {"engine": configuration.engine, "model": str(model.resolve()), "threads": configuration.threads}
-            answer = self.ask(_line({"packages": _PACKAGES, **job}))
+            answer = channel.ask(_line(job))
             if "missing" in answer:
                 wanted = ENGINES[configuration.engine].requirement
                 reason = f"{python}: {answer['missing']}; it needs pip install {wanted}"
                 raise EngineMissingError(f"{configuration.engine}: {reason}")
             if "refused" in answer:
                 raise ModelError(f"{configuration}: {answer['refused']}")
-            self.loaded = self.understand(lambda: Loaded(**answer["ready"]))
-            guard.pop_all()
+            self.loaded = channel.understand(lambda: Loaded(**answer["ready"]))
+        except BaseException:
+            self.close()
+            raise
 
     def run(self, warm_up: int, runs: int) -> Block:
         """Time ``runs`` invocations after ``warm_up`` untimed ones. Raises ModelError if the process fails."""
-        answer = self.ask(_line({"warm_up": warm_up, "runs": runs}))
-        return self.understand(lambda: Block(np.array(answer["samples_ns"], np.int64), answer["waiting_ns"]))
+        answer = self.channel.ask(_line({"warm_up": warm_up, "runs": runs}))
+        return self.channel.understand(lambda: Block(np.array(answer["samples_ns"], np.int64), answer["waiting_ns"]))
+
+    def close(self) -> None:
+        """End the process. Idempotent."""
+        self.channel.close()
+
+
+def start_worker(configuration: Configuration, model: Path, python: Path, timeout_s: float) -> Worker:
+    """Start ``python`` and load the file ``model`` in it. That, and each block, may take ``timeout_s``.
+
+    Raises what ``Worker`` does.
+    """
+    try:
+        child = Child(str(configuration), [str(python), worker.__file__], timeout_s, timeout_hint=" (--timeout)")
+    except OSError as error:
+        reason = f"{python}: cannot be started: {error.strerror}"
+        raise EngineMissingError(f"{configuration.engine}: {reason}") from None
+    job = {"packages": _PACKAGES, **job_of(configuration, str(model.resolve()))}
+    return Worker(configuration, job, child, str(python))
+
+
+def job_of(configuration: Configuration, model: str) -> dict[str, Any]:
+    """Return the job of a worker for the file ``model``, without ``packages``; see ``fer_edge.measure.worker``."""
+    engine = ENGINES[configuration.engine]
+    return {
+        "module": engine.module,
+        "distribution": engine.distribution,
+        "loader": engine.loader,
+        "options": dict(engine.options),
+        "model": model,
+        "threads": configuration.threads,
+    }
 
 
 def _line(question: dict[str, Any]) -> bytes:

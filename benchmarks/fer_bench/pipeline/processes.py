@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fer_bench.child import Child
 from fer_bench.pipeline import worker
 from fer_bench.results.pipeline import CandidateInfo
 from fer_edge.errors import InputError, ModelError
+from fer_edge.measure.child import Child
 from fer_edge.types import Box, UInt8Array
 
 _TIMEOUT_S = 600.0

@@ -222,6 +222,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", metavar="NAME", help="variant of the bundle (default: int8)")
 
 
+def _configure_agent(parser: argparse.ArgumentParser) -> None:
+    """The command has no arguments."""
+
+
 RUN = Command(
     "recognize emotions in cameras or files and output events", _configure_run, deferred("fer_edge.commands.run:run")
 )
@@ -248,6 +252,11 @@ DOCTOR = Command(
 )
 SERVICE = Command("run as a systemd service: install, remove, status", _configure_service)
 UPDATE = Command("update the model from a signed repository: check, apply, rollback, status, trust", _configure_update)
+AGENT = Command(
+    "measure for `fer-edge bench --on`, which starts this over SSH",
+    _configure_agent,
+    deferred("fer_edge.measure.agent:run"),
+)
 
 COMMANDS = {
     "run": RUN,
@@ -258,5 +267,6 @@ COMMANDS = {
     "doctor": DOCTOR,
     "service": SERVICE,
     "update": UPDATE,
+    "agent": AGENT,
 }
 """By name, as in the entry points: ``cli`` takes them from here, since reading entry points costs 4 MiB of memory."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from fer_edge.commands.argument_types import count
 from fer_edge.commands.cli import Command, add_file, add_subcommands, deferred
 from fer_edge.errors import InputError
+from fer_ssh.options import add_ssh_options
 
 
 def _configure_list(parser: argparse.ArgumentParser) -> None:
@@ -221,9 +222,7 @@ def _configure_deploy(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with several hosts: start no others after N failures (default: 3)",
     )
-    parser.add_argument("--port", type=int, metavar="N", help="SSH port (default: that of ssh)")
-    parser.add_argument("--identity", type=Path, metavar="F", help="private key to log in with (default: that of ssh)")
-    parser.add_argument("--ssh-config", type=Path, metavar="F", help="configuration file of ssh (default: that of ssh)")
+    add_ssh_options(parser)
     _add_contents(parser)
     parser.add_argument("--payload", type=Path, metavar="DIR", help="install this folder, written by `flash payload`")
     parser.add_argument(

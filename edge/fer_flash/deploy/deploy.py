@@ -25,12 +25,12 @@ from fer_flash.deploy.hosts import choose_hosts
 from fer_flash.deploy.plan import DeviceState, make_plan, query_device
 from fer_flash.deploy.rollout import CURRENT, INSTALLED, REMOVED, Rollout
 from fer_flash.deploy.signed import fetch_payloads, payload_for, refuse_older
-from fer_flash.deploy.ssh import Address, Ssh
 from fer_flash.meter import print_line
 from fer_flash.payload.assemble import PayloadSettings, assemble, payload_hash, release_id, total_bytes, with_files
 from fer_flash.payload.folder import read_payload
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.settings_files import settings_files
+from fer_ssh.ssh import Address, Ssh
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 from fer_edge.errors import InputError, reason_of
 from fer_edge.system.files import read_regular
 from fer_edge.system.user_folders import config_folder
-from fer_flash.deploy.ssh import Address
+from fer_ssh.ssh import Address
 
 _MAX_BYTES = 2**20
 _GROUP = re.compile(r"\[([A-Za-z0-9_][A-Za-z0-9_.-]*)\]")

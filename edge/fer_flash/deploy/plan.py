@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from fer_edge.errors import InputError, OutputError
-from fer_flash.deploy.ssh import Ssh
 from fer_flash.payload.assemble import facts_of, release_id
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.releases import MACHINES, RELEASES, Release
+from fer_ssh.ssh import Ssh
 
 
 @dataclass(frozen=True, slots=True)

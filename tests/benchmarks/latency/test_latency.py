@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 
 from fer_bench.latency.engines import TFLITE_RUNTIME
+from fer_bench.latency.machine import ThisMachine
 from fer_bench.latency.measure import Plan, choose_configurations, measure_latency
-from fer_bench.latency.memory import rss_mib
-from fer_bench.latency.process import Configuration, EngineMissingError, Loaded, Worker
+from fer_bench.latency.process import Configuration, EngineMissingError, Loaded, Worker, start_worker
 from fer_bench.results import LatencyRow, LatencySettings, MachineChange
 from fer_edge.errors import ModelError
+from fer_edge.measure.memory import rss_mib
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import read_manifest
 from support.devices.machines import write_tree, write_vcgencmd
@@ -36,12 +37,12 @@ def worker(
     bundle: Path, engine: str = "litert", variant: str = "int8", python: Path = PYTHON, timeout_s: float = LONG_S
 ) -> Worker:
     path = bundle / read_manifest(bundle).variants[variant].file
-    return Worker(Configuration(variant, engine, 1), path, python, timeout_s)
+    return start_worker(Configuration(variant, engine, 1), path, python, timeout_s)
 
 
 def measure(bundle: Path, plan: Plan, root: Path = Path("/")) -> tuple[tuple[LatencyRow, ...], MachineChange]:
     with load_bundle(bundle) as opened:
-        return measure_latency(opened, choose_configurations(opened, plan), plan, root)
+        return measure_latency(opened, choose_configurations(opened, plan), plan, ThisMachine(root))
 
 
 def test_a_worker_loads_and_answers_block_after_block(tiny_bundle: Path) -> None:
@@ -139,10 +140,10 @@ def test_a_machine_that_throttles_is_told_in_the_row(
 def test_a_worker_that_is_killed_is_one_line(tiny_bundle: Path, when: str) -> None:
     with worker(tiny_bundle) as running:
         if when == "in a block":
-            threading.Timer(0.5, os.kill, (running.pid, signal.SIGKILL)).start()
+            threading.Timer(0.5, os.kill, (running.channel.pid, signal.SIGKILL)).start()
         else:
             running.run(0, 1)
-            os.kill(running.pid, signal.SIGKILL)
+            os.kill(running.channel.pid, signal.SIGKILL)
         with pytest.raises(ModelError, match=r"^int8 on litert, 1 thread: .*killed by SIGKILL") as caught:
             running.run(warm_up=0, runs=10**9)
     assert "\n" not in str(caught.value)
@@ -157,7 +158,7 @@ def test_a_worker_that_hangs_is_given_up_while_it_loads_or_later(tiny_bundle: Pa
     with worker(tiny_bundle, python=hangs_later, timeout_s=5) as running:
         with pytest.raises(ModelError, match="did not answer within 5 s"):
             running.run(0, 1)
-        pid = running.pid
+        pid = running.channel.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -204,5 +205,5 @@ def test_a_file_that_the_engine_refuses_is_told_in_one_line(tmp_path: Path) -> N
     path = tmp_path / "broken.tflite"
     path.write_bytes(b"no model")
     with pytest.raises(ModelError, match=r"broken\.tflite: not a usable") as caught:
-        Worker(INT8, path, PYTHON, LONG_S)
+        start_worker(INT8, path, PYTHON, LONG_S)
     assert "\n" not in str(caught.value)

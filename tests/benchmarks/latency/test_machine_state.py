@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_bench.latency.machine import ProcessorWatch, ThrottleWatch, decode_throttled, read_machine_state
+from fer_bench.latency.machine import ProcessorWatch, ThisMachine, ThrottleWatch, decode_throttled, read_machine_state
 from fer_bench.results import CpuFrequency, Temperature
 from support.devices.machines import write_tree, write_vcgencmd
 
@@ -29,7 +29,7 @@ CONDITIONS = ("under-voltage", "frequency capped", "throttled", "soft temperatur
 
 def test_a_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_vcgencmd(tmp_path / "bin", "throttled=0x50005", monkeypatch)
-    state = read_machine_state(write_tree(tmp_path / "root", PI))
+    state = read_machine_state(ThisMachine(write_tree(tmp_path / "root", PI)))
     assert state.frequencies == (CpuFrequency("policy0", "ondemand", 600.0, 1800.0),)
     assert state.temperatures == (
         Temperature("cpu_thermal temp1", 61.835),
@@ -52,7 +52,7 @@ def test_a_pc_with_many_clocks_and_labelled_sensors(tmp_path: Path, monkeypatch:
         "sys/class/hwmon/hwmon1/temp2_input": "-5000\n",
         "sys/class/hwmon/hwmon1/temp2_label": "Core 0\n",
     }
-    state = read_machine_state(write_tree(tmp_path / "root", files))
+    state = read_machine_state(ThisMachine(write_tree(tmp_path / "root", files)))
     assert [found.name for found in state.frequencies] == ["policy0", "policy2", "policy10"]
     assert state.frequencies[1] == CpuFrequency("policy2", None, 800.002, None)
     assert state.temperatures == (Temperature("coretemp Core 0", -5.0),)
@@ -61,13 +61,13 @@ def test_a_pc_with_many_clocks_and_labelled_sensors(tmp_path: Path, monkeypatch:
 
 def test_what_is_absent_damaged_or_asleep_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    empty = read_machine_state(tmp_path / "nothing")
+    empty = read_machine_state(ThisMachine(tmp_path / "nothing"))
     assert (empty.frequencies, empty.temperatures) == ((), ())
     assert (empty.throttled, empty.throttle_count, empty.load_average) == (None, None, None)
 
     root = write_tree(tmp_path / "root", dict.fromkeys(PI, "\xff what\n"))
     (root / "sys/class/thermal/thermal_zone1/temp").mkdir(parents=True)  # reading it is an error, as of a sensor asleep
-    state = read_machine_state(root)
+    state = read_machine_state(ThisMachine(root))
     assert (state.temperatures, state.load_average) == ((), None)
     assert [(found.current_mhz, found.max_mhz) for found in state.frequencies] == [(None, None)]
 
@@ -79,7 +79,7 @@ def test_a_vcgencmd_that_cannot_tell_is_as_good_as_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
     write_vcgencmd(tmp_path / "bin", "", monkeypatch, script=script)
-    assert read_machine_state(tmp_path).throttled is None
+    assert read_machine_state(ThisMachine(tmp_path)).throttled is None
 
 
 @given(
@@ -103,7 +103,7 @@ def test_any_other_answer_is_none_and_no_error(answer: str) -> None:
 
 def test_the_watch_tells_what_holds_now_and_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = write_vcgencmd(tmp_path / "bin", "throttled=0x50000", monkeypatch)
-    watch = ThrottleWatch(tmp_path)
+    watch = ThrottleWatch(ThisMachine(tmp_path))
     assert watch.throttled() is False  # it was so before, once
     answer.write_text("throttled=0x50002")
     assert watch.throttled() is True  # now
@@ -114,9 +114,9 @@ def test_the_watch_tells_what_holds_now_and_what_is_new(tmp_path: Path, monkeypa
 
 def test_the_watch_counts_what_an_x86_kernel_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert ThrottleWatch(tmp_path).throttled() is None
+    assert ThrottleWatch(ThisMachine(tmp_path)).throttled() is None
     name = "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
-    watch = ThrottleWatch(write_tree(tmp_path, {name: "12"}))
+    watch = ThrottleWatch(ThisMachine(write_tree(tmp_path, {name: "12"})))
     assert watch.throttled() is False
     write_tree(tmp_path, {name: "13"})
     assert watch.throttled() is True
@@ -126,7 +126,7 @@ def test_the_watch_counts_what_an_x86_kernel_counts(tmp_path: Path, monkeypatch:
 def test_processor_time_of_others_is_measured(tmp_path: Path) -> None:
     """Of 1,000 ticks of all cores, other processes used 200, and a hypervisor took 100."""
     write_tree(tmp_path, {"proc/stat": "cpu  100 0 100 800 0 0 0 0 0 0\ncpu0 100 0 100 800 0 0 0 0 0 0\n"})
-    watch = ProcessorWatch(tmp_path)
+    watch = ProcessorWatch(ThisMachine(tmp_path))
     write_tree(tmp_path, {"proc/stat": "cpu  200 50 150 1480 20 0 0 100 0 0\n"})
     # This process itself used almost no time.
     assert watch.others_share() == pytest.approx(0.3, abs=0.02)
@@ -135,12 +135,12 @@ def test_processor_time_of_others_is_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "cpu 1 2 3\n", "cpu a b c d e f g h\n", "intr 1 2 3 4 5 6 7 8\n"])
 def test_without_processor_times_nothing_is_claimed(tmp_path: Path, text: str) -> None:
     write_tree(tmp_path, {"proc/stat": text})
-    assert ProcessorWatch(tmp_path).others_share() is None
+    assert ProcessorWatch(ThisMachine(tmp_path)).others_share() is None
 
 
 def test_an_ended_child_process_counts_as_own_work(tmp_path: Path) -> None:
     write_tree(tmp_path, {"proc/stat": "cpu  0 0 0 0 0 0 0 0 0 0\n"})
-    watch = ProcessorWatch(tmp_path)
+    watch = ProcessorWatch(ThisMachine(tmp_path))
     write_tree(tmp_path, {"proc/stat": "cpu  200 0 0 800 0 0 0 0 0 0\n"})  # 2 s of 10 s were used
     assert watch.others_share() == pytest.approx(0.2, abs=0.02)
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 1: pass"], check=True)

@@ -16,7 +16,7 @@ import pytest
 from msgspec import structs
 
 import fer_bench
-from fer_bench.host import cpu_model, describe_host, int8_instructions
+from fer_bench.host import cpu_model, describe, describe_host, int8_instructions
 from fer_bench.latency.engines import ENGINES
 from fer_bench.latency.machine import read_machine_state
 from fer_bench.report.render import to_markdown, to_text
@@ -34,6 +34,7 @@ from fer_bench.results import (
 )
 from fer_bench.tables import markdown_table, text_table
 from fer_edge.errors import InputError
+from fer_edge.measure.machine import describe_machine
 from support.results.reports import BUNDLE, HOST, accuracy, latency_row, report, sequence_section
 
 SCHEMA = Path(fer_bench.__path__[0]) / "schema" / "report.schema.json"
@@ -270,23 +271,20 @@ def test_the_host_is_described_without_naming_it(monkeypatch: pytest.MonkeyPatch
     assert "attic" not in text and "lovelace" not in text
 
 
-def test_cpu_model_of_a_pi_and_of_a_pc(tmp_path: Path):
-    path = tmp_path / "cpuinfo"
-    path.write_text("processor\t: 0\nSerial\t\t: 10000000abcdef\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n")
-    assert cpu_model(path) == "Raspberry Pi 4 Model B Rev 1.4"
-    path.write_text(
-        "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nprocessor\t: 1\nmodel name\t: Some CPU @ 2 GHz\n"
+def test_cpu_model_of_a_pi_and_of_a_pc():
+    pi = "processor\t: 0\nSerial\t\t: 10000000abcdef\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n"
+    assert cpu_model(pi) == "Raspberry Pi 4 Model B Rev 1.4"
+    pc = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nprocessor\t: 1\nmodel name\t: Some CPU @ 2 GHz\n"
+    assert cpu_model(pc) == "Some CPU @ 2 GHz"
+    assert describe(describe_machine(), "").cpu
+
+
+def test_the_instructions_that_make_int8_quick_are_told():
+    pi = "processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\n\nprocessor\t: 1\nFeatures\t: fp\n"
+    assert int8_instructions(pi) == ("asimddp",)
+    assert int8_instructions("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni avx_vnni\n") == (
+        "avx_vnni",
+        "avx512_vnni",
     )
-    assert cpu_model(path) == "Some CPU @ 2 GHz"
-    assert cpu_model(tmp_path / "none")
-
-
-def test_the_instructions_that_make_int8_quick_are_told(tmp_path: Path):
-    path = tmp_path / "cpuinfo"
-    path.write_text("processor\t: 0\nFeatures\t: fp asimd asimdhp asimddp\n\nprocessor\t: 1\nFeatures\t: fp\n")
-    assert int8_instructions(path) == ("asimddp",)
-    path.write_text("processor\t: 0\nflags\t\t: fpu avx2 avx512_vnni avx_vnni\n")
-    assert int8_instructions(path) == ("avx_vnni", "avx512_vnni")
-    path.write_text("processor\t: 0\nflags\t\t: fpu avx2\n")
-    assert int8_instructions(path) == int8_instructions(tmp_path / "none") == ()
+    assert int8_instructions("processor\t: 0\nflags\t\t: fpu avx2\n") == int8_instructions("") == ()
     assert structs.replace(HOST, int8_instructions=("asimddp",)).chip == "Raspberry Pi 4 (aarch64, asimddp)"

@@ -71,6 +71,18 @@ class Answer:
     stderr: str
 
 
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """A remote program that is running. ``end`` closes its input, and returns its exit code and standard error.
+
+    ``end`` raises what ``Ssh.run`` does.
+    """
+
+    stdin: IO[bytes]
+    stdout: IO[bytes]
+    end: Callable[[], Answer]
+
+
 class Ssh(Closing):
     """A connection that all commands share, if ssh supports it. A context manager.
 
@@ -118,6 +130,27 @@ class Ssh(Closing):
             for line in process.stdout or ():
                 report(line.decode(errors="replace").rstrip("\n"))
             return self._answer(process.wait(), "", complaints)
+
+    @contextlib.contextmanager
+    def converse(self, script: str) -> Iterator[Conversation]:
+        """Run a ``script`` there during the block, which writes its input and reads its output, as both need it."""
+        with self._started(script, subprocess.PIPE) as (process, complaints):
+            assert process.stdin is not None and process.stdout is not None
+            stdin = process.stdin
+
+            def end() -> Answer:
+                with contextlib.suppress(BrokenPipeError):
+                    stdin.close()
+                return self._answer(process.wait(), "", complaints)
+
+            try:
+                yield Conversation(stdin, process.stdout, end)
+            except BaseException:
+                process.kill()  # first: closing its input may block as long as it reads that
+                raise
+            finally:
+                with contextlib.suppress(BrokenPipeError):  # it is gone; Popen would raise this
+                    stdin.close()
 
     def run_in_terminal(self, script: str) -> int:
         """Run a ``script`` there in this terminal, for programs that ask for a password."""

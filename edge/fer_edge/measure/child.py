@@ -21,14 +21,15 @@ T = TypeVar("T")
 class Child(Closing):
     """One child process; a context manager that ends it and all processes that it started. ``close`` is idempotent."""
 
-    timeout_hint = ""
-    """Added to the message about an exceeded time limit."""
+    def __init__(self, name: str, command: Sequence[str], timeout_s: float, *, timeout_hint: str = "") -> None:
+        """Start ``command``. Each answer may take ``timeout_s``; error messages begin with ``name``. Raises OSError.
 
-    def __init__(self, name: str, command: Sequence[str], timeout_s: float) -> None:
-        """Start ``command``. Each answer may take ``timeout_s``; error messages begin with ``name``. Raises OSError."""
+        ``timeout_hint`` is added to the message about an exceeded time limit.
+        """
         self._name = name
         self._program = command[0]
         self._timeout_s = timeout_s
+        self._timeout_hint = timeout_hint
         self._timed_out = False
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  (close() closes it)
         try:
@@ -73,10 +74,15 @@ class Child(Closing):
         except (ValueError, TypeError, LookupError, AttributeError, OverflowError):
             raise self._invalid() from None
 
+    def kill(self) -> None:
+        """Kill the process and those that it started; a thread that waits for an answer then gets the error."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """Kill the process, which holds nothing that could be lost."""
-        if self._process.poll() is None:
-            self._kill()
+        self.kill()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             if stream is not None:
@@ -95,15 +101,11 @@ class Child(Closing):
 
     def _time_out(self) -> None:
         self._timed_out = True
-        self._kill()
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self.kill()
 
     def _what_happened(self) -> str:
         if self._timed_out:
-            return f"did not answer within {self._timeout_s:g} s{self.timeout_hint}"
+            return f"did not answer within {self._timeout_s:g} s{self._timeout_hint}"
         try:
             code = self._process.wait(self._timeout_s)
         except subprocess.TimeoutExpired:

@@ -1,10 +1,13 @@
-"""The process that loads one configuration and times it on request. It is started by its path; see ``process``.
+"""The process that loads one model file and times it on request. It is started by its path.
 
 It exchanges lines of JSON. The first one on standard input is the job, and the answer is ``{"ready": …}``,
 ``{"missing": reason}`` or ``{"refused": reason}``. Then ``{"warm_up": 10, "runs": 100}`` is answered with
 ``{"samples_ns": […], "waiting_ns": …}`` until the input ends. The interpreter may be another one than the command's,
 with other packages (tflite-runtime needs numpy < 2). So the job names the folders of this project's packages, and no
 other package of the command's environment becomes importable.
+
+A job has these keys: ``packages``, folders by name; ``module`` and ``distribution``, of the engine; ``loader``, the
+``module:name`` that loads a file and a number of threads, and its other arguments ``options``; ``model``; ``threads``.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -22,7 +26,6 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from fer_bench.latency.engines import Engine
     from fer_edge.model.interpreter import TensorModel
 
 _CROPS, _SEED = 16, 20130701
@@ -71,24 +74,22 @@ def _make_importable(name: str, folder: Path) -> None:
 
 def _load(job: dict[str, Any]) -> tuple[TensorModel, Any]:
     """Return the model, and a function that returns the cost of loading it, to be called after the first invocation."""
-    from fer_bench.latency.engines import ENGINES, open_model
-    from fer_bench.latency.memory import rss_mib
+    from fer_edge.measure.memory import rss_mib
 
-    engine = ENGINES[job["engine"]]
     before, start = rss_mib(), time.perf_counter()
-    _import_engine(engine)
+    _import_engine(job["module"], job["distribution"])
     import_s, imported = time.perf_counter() - start, rss_mib()
     start = time.perf_counter()
-    model = open_model(engine, Path(job["model"]), job["threads"])
+    model = _open_model(job)
     load_s = time.perf_counter() - start
 
     def ready() -> dict[str, Any]:
         loaded = rss_mib()  # before anything else is imported
         from importlib import metadata
 
-        runtime = engine.distribution
+        runtime = str(job["distribution"])
         with contextlib.suppress(metadata.PackageNotFoundError):  # onnxruntime comes under other names, too
-            runtime += f" {metadata.version(engine.distribution)}"
+            runtime += f" {metadata.version(runtime)}"
         interpreter = model.describe()
         return {
             "runtime": runtime,
@@ -104,14 +105,18 @@ def _load(job: dict[str, Any]) -> tuple[TensorModel, Any]:
     return model, ready
 
 
-def _import_engine(engine: Engine) -> None:
-    from fer_bench.latency.engines import TFLITE_RUNTIME
+def _open_model(job: dict[str, Any]) -> TensorModel:
+    module, _, name = job["loader"].partition(":")
+    load: Callable[..., TensorModel] = getattr(importlib.import_module(module), name)
+    return load(Path(job["model"]), job["threads"], **job["options"])
 
+
+def _import_engine(module: str, distribution: str) -> None:
     numpy = importlib.import_module("numpy")
-    if engine.name == TFLITE_RUNTIME and int(numpy.__version__.partition(".")[0]) >= 2:
+    if distribution == "tflite-runtime" and int(numpy.__version__.partition(".")[0]) >= 2:
         # Its requirements do not state this: it can be installed and imported, and fails when it is used.
         raise ImportError(f"numpy {numpy.__version__} is too new")
-    importlib.import_module(engine.module)
+    importlib.import_module(module)
 
 
 def _random_tensors(model: TensorModel) -> list[npt.NDArray[np.generic]]:

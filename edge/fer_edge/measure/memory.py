@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 
+from fer_edge.errors import MissingExtraError
 from fer_edge.system.process_memory import resident_mib
 
 
@@ -12,6 +14,8 @@ def rss_mib() -> float:
     resident = resident_mib()
     if not math.isnan(resident):
         return resident
-    from fer_bench.extras import require
-
-    return float(require("psutil").Process().memory_info().rss / 2**20)
+    try:
+        psutil = importlib.import_module("psutil")
+    except ModuleNotFoundError:
+        raise MissingExtraError("psutil", "bench") from None
+    return float(psutil.Process().memory_info().rss / 2**20)

@@ -1,0 +1,1 @@
+"""Measurements on a device over SSH, for ``fer-edge bench --on``: the device computes, this machine evaluates."""
