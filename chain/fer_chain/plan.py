@@ -192,23 +192,26 @@ class _Builder:
             words += ("--rollout", f"{release.rollout}%", "--no-gate", *release.arguments)
             yield Step("release", "release", words, (self._bundle,), (), after)
         if (card := chain.card) is not None:
-            self._check_bundle_of(Path(card.pi))
+            named = self._named_by(Path(card.pi))
             image = self._out / "card.img"
             words = ("flash", "compose", "--image", card.image, "--pi", card.pi, "--out", str(image), "--force")
             words += (*(("--sha256", card.sha256) if card.sha256 else ()), *card.arguments)
-            reads = (self._bundle, Path(card.pi), *(() if "://" in card.image else (Path(card.image),)))
+            reads = (self._bundle, Path(card.pi), *named, *(() if "://" in card.image else (Path(card.image),)))
             yield Step("card", "card", words, reads, (image,), after)
         if (deploy := chain.deploy) is not None:
-            settings = () if deploy.settings is None else (deploy.settings,)
             words = ("deploy", deploy.host, "--bundle", str(self._bundle), "--yes")
-            words += (*(("--settings", *settings) if settings else ()), *deploy.arguments)
-            yield Step("deploy", "deploy", words, (self._bundle, *map(Path, settings)), (), after)
+            words += ("--settings", deploy.settings, *deploy.arguments)
+            yield Step("deploy", "deploy", words, (self._bundle, Path(deploy.settings)), (), after)
 
-    def _check_bundle_of(self, pi: Path) -> None:
-        named = read_toml(pi).get("fer_edge", {})
-        bundle = named.get("bundle") if isinstance(named, dict) else None
+    def _named_by(self, pi: Path) -> tuple[Path, ...]:
+        """Return the settings of the daemon that the settings ``pi`` name. Raises ConfigError for another bundle."""
+        # Not the files of secrets: the chain's state would contain their hashes, from which a short one can be guessed.
+        table = read_toml(pi).get("fer_edge", {})
+        named = table if isinstance(table, dict) else {}
+        bundle, config = named.get("bundle"), named.get("config")
         if not isinstance(bundle, str) or (pi.parent / bundle).resolve() != self._bundle.resolve():
             raise ConfigError(f"{self._file}: card.pi: {pi}: its fer_edge.bundle must be {self._bundle.resolve()}")
+        return (pi.parent / config,) if isinstance(config, str) else ()
 
     def _data_option(self, *, own: bool = False) -> tuple[str, ...]:
         """Return ``--data``; ``own`` for a command that knows the recipe."""

@@ -110,7 +110,7 @@ class DeployStep(Settings, frozen=True):
     """``[deploy]``: the step `deploy`, which installs the bundle on a running Pi over SSH, without asking."""
 
     host: Annotated[FilePath, Meta(description="The Pi, `USER@HOST`, as for ssh.")]
-    settings: Annotated[FilePath | None, Meta(description="Settings of the daemon.")] = None
+    settings: Annotated[FilePath, Meta(description="Settings of the daemon; without them no bundle can be installed.")]
     arguments: Annotated[Arguments, Meta(description=_MORE.format("deploy", "--port=2222"))] = ()
 
 

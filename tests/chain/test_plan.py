@@ -87,6 +87,8 @@ def test_steps_are_selected_by_name_and_by_kind(folder: Path) -> None:
         (CHAIN.replace('"recipe.toml"', '"recipe.toml", "second.toml"'), "several train.recipes need [average]"),
         (CHAIN + "[average]\n", "average needs two runs"),
         (CHAIN + '[card]\nimage = "pi.img"\npi = "gate.toml"\n', "card.pi: gate.toml: its fer_edge.bundle must be /"),
+        (CHAIN + '[card]\nimage = "gate.toml"\npi = "pi.toml"\n', "step card: none.toml: no such file or folder"),
+        (CHAIN + '[deploy]\nhost = "pi@nowhere"\n', "chain.toml: deploy.settings is missing"),
         ("out = 3\n" + CHAIN.partition("\n")[2], "chain.toml: out must be a path, not 3"),
     ],
 )
@@ -94,6 +96,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     text: str, refusal: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "chain.toml").write_text(text)
+    (folder / "pi.toml").write_text('[fer_edge]\nbundle = "out/bundle"\nconfig = "none.toml"\n')
     before = sorted(path.name for path in folder.iterdir())
     assert main(["chain", "run", "chain.toml"]) == 2
     printed = capsys.readouterr()
@@ -135,7 +138,7 @@ def test_a_missing_package_or_program_is_reported_before_the_first_step(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chain = folder / "chain.toml"
-    chain.write_text(CHAIN + '[deploy]\nhost = "pi@nowhere"\n')
+    chain.write_text(CHAIN + '[deploy]\nhost = "pi@nowhere"\nsettings = "gate.toml"\n')
     monkeypatch.setenv("PATH", "")
     assert main(["chain", "run", "chain.toml"]) == 2
     assert "step deploy: the program ssh is not installed" in capsys.readouterr().err

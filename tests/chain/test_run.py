@@ -14,23 +14,10 @@ from fer_train.locks import is_held
 from support.models.bundles import copy_bundle
 from support.processes.edge_command import clean_environment, command_line, fer_edge
 from support.processes.waiting import wait_for
-from support.training.chains import CHAIN, GATE, write_chain
+from support.training.chains import CHAIN, GATE, run, states, write_chain
 
 EVERYTHING = dict.fromkeys(("train", "convert", "gate", "bench-accuracy"), "done")
 KEPT = {"data": "up to date", **dict.fromkeys(EVERYTHING, "up to date")}
-
-
-def run(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command_line("chain", "run", "chain.toml", *options),
-        cwd=folder, env=clean_environment(), capture_output=True, text=True, timeout=500, check=False,
-    )  # fmt: skip
-
-
-def states(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """What was last said of each step."""
-    lines = [line.partition("] ")[2] for line in done.stdout.splitlines() if line.startswith("[")]
-    return {name: "done" if text.startswith("done") else text for name, _, text in (x.partition(": ") for x in lines)}
 
 
 def epochs(folder: Path) -> int:

@@ -17,6 +17,7 @@ import cv2
 import jsonschema
 import psutil
 import pytest
+import write_boards
 
 from fer_edge.model.bundle import DEFAULT_BUNDLE
 from support.data.fer2013 import write_mini_fer2013
@@ -242,6 +243,7 @@ def test_a_device_is_measured_into_one_file_that_names_no_one(tmp_path: Path) ->
     for secret in (platform.node(), str(Path.home()), str(tmp_path), *serial):
         # The whole value, or the start of a path: the host may have the name with which a model's begins.
         assert f'"{secret}"' not in text and f'"{secret}/' not in text
+    assert "/device.json) |" in write_boards.measured(tmp_path)  # a row of the page of boards
     assert refusal("bench", "device", "--out", "no/such/folder.json", cwd=tmp_path)[0] == 6
 
 
