@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fleet_load import report
 
 from fer_edge.sinks.event_json import encode_json
 from fer_fleet.database import Database
 from fer_fleet.messages import parse
+from fleet_load import report
 from support.processes.edge_command import clean_environment
 from support.processes.fleet_ingest import event
 from support.servers.mosquitto import needs_mosquitto
