@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -53,7 +54,7 @@ def faults(url: str, sent: Mapping[str, int]) -> list[str]:
 def lags(url: str, before: datetime) -> tuple[float, float, float]:
     """Return the median, the 99th percentile and the maximum of the seconds from event to commit."""
     with psycopg.connect(url) as connection:
-        median, p99, highest = _one(connection, _LAG, before)
+        median, p99, highest = _one(connection, _LAG, before) or (math.nan,) * 3  # none in a very short run
         return float(median), float(p99), float(highest)
 
 
