@@ -138,8 +138,11 @@ def _moving_faces() -> str:
     ratios = " and ".join(f"{easy[name].cpu_ms / easy[MOVING].cpu_ms:.0f}" for name in (full, coarse))
     told = percent(len(ours.by_answer.delays_s) / ours.by_answer.shown, 0)
     ghosts, false = (
-        f"{_of_frames(counted(ours), ours)} % of the frames, against {_of_frames(counted(theirs), theirs)} %"
-        for counted in (lambda score: score.faces.ghost_frames, lambda score: score.faces.false_frames)
+        f"{_of_frames(ours_counted, ours)} % of the frames, against {_of_frames(theirs_counted, theirs)} %"
+        for ours_counted, theirs_counted in (
+            (ours.faces.ghost_frames, theirs.faces.ghost_frames),
+            (ours.faces.false_frames, theirs.faces.false_frames),
+        )
     )
     return (
         f"Of moving faces with known places and labels ({len(section.settings.kinds)} kinds of scenes made of "

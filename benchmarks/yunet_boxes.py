@@ -70,7 +70,7 @@ def show(split: Split, count: int, seed: int) -> Iterator[Shown]:
     noise = sensor_noise((seed, _WALLS), _SIZE, 3.0)
     for number, row in enumerate(random.permutation(len(split))[:count]):
         face = face_picture(number, split.images[row], "")
-        side = float(np.exp(random.uniform(*map(math.log, _SIDES))))
+        side = float(np.exp(random.uniform(math.log(_SIDES[0]), math.log(_SIDES[1]))))
         x, y = (float(random.uniform(0.6 * side, length - 0.6 * side)) for length in _SIZE)
         picture = walls[number % _WALLS].copy()
         tilt = _TILT * random.uniform(-1, 1)

@@ -96,7 +96,8 @@ def fields_of(kind: type[Settings]) -> Iterator[tuple[str, inspect.Type, dict[st
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
     for field in info.fields:
-        plain, extra = field.type, {}
+        plain: inspect.Type = field.type
+        extra: dict[str, Any] = {}
         while isinstance(plain, inspect.Metadata):
             plain, extra = plain.type, {**(plain.extra_json_schema or {}), **extra}
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
