@@ -96,10 +96,11 @@ def fields_of(kind: type[Settings]) -> Iterator[tuple[str, inspect.Type, dict[st
     info = inspect.type_info(kind)
     assert isinstance(info, inspect.StructType)
     for field in info.fields:
-        plain: inspect.Type = field.type
+        plain = field.type
         extra: dict[str, Any] = {}
         while isinstance(plain, inspect.Metadata):
-            plain, extra = plain.type, {**(plain.extra_json_schema or {}), **extra}
+            extra = {**(plain.extra_json_schema or {}), **extra}
+            plain = plain.type
         default = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
         yield field.name, plain, extra, default
 
