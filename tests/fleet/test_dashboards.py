@@ -16,6 +16,7 @@ from fer_edge.sinks.event_json import encode_json
 from fer_edge.types import EmotionEvent, EventKind
 from fer_fleet.database import Database, refresh_hourly
 from fer_fleet.messages import Rejected, parse
+from support.servers.postgresql import PostgreSql
 
 FOLDER = Path(__file__).parents[2] / "docs" / "grafana"
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))}
@@ -30,6 +31,7 @@ VARIABLES = [
     if variable["type"] == "query"
 ]  # fmt: skip
 NOW = datetime.now(UTC)
+GUIDE = (FOLDER.parent / "how-to" / "many-devices.md").read_text()
 
 
 def expanded(query: str) -> str:
@@ -43,7 +45,7 @@ def expanded(query: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def filled(server: Any) -> Iterator[psycopg.Connection[Any]]:
+def filled(server: PostgreSql) -> Iterator[psycopg.Connection[Any]]:
     about = {"name": "door", "version": "0.1.0", "model": {"name": "s", "version": "1.4.0"}}
     given = [
         (EventKind.APPEARED, 1, {"track_id": 1}),
@@ -97,6 +99,26 @@ def test_each_override_names_a_column(filled: psycopg.Connection[Any]) -> None:
 
 def test_each_variable_has_values(filled: psycopg.Connection[Any]) -> None:
     assert [filled.execute(expanded(variable["query"])).fetchall() for variable in VARIABLES] == [[("door",)]]
+
+
+def test_the_user_of_the_guide_reads_all_days_and_changes_nothing(
+    filled: psycopg.Connection[Any], server: PostgreSql
+) -> None:
+    (grants,) = re.findall(r"^```sql\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
+    filled.execute(grants.replace("'…'", "'secret'"))
+    tomorrow = NOW + timedelta(days=1)
+    later = EmotionEvent(EventKind.HEARTBEAT, "cam0", NOW.timestamp(), 1.0, session="s", sequence=10)
+    database = Database(server.url)
+    database.store([parse("fer-edge/door/cam0/events", encode_json(later), tomorrow, base="fer-edge")], tomorrow.date())
+    database.close()
+    with psycopg.connect(server.url.replace("//fer@", "//grafana@"), autocommit=True) as reader:
+        for _, target in QUERIES:
+            reader.execute(expanded(target["rawSql"]))
+        days = reader.execute("SELECT count(DISTINCT day) FROM fleet.events").fetchall()
+        assert days == [(2,)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            reader.execute("DELETE FROM fleet.events")
+    filled.execute("DROP OWNED BY grafana; DROP ROLE grafana")
 
 
 def test_links_lead_to_the_other_dashboard() -> None:

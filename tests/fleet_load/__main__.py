@@ -11,6 +11,7 @@ import asyncio
 import os
 import random
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -149,6 +150,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, metavar="M")
     parser.add_argument("--rate", type=float, default=0.05, metavar="R", help="events per second of each device")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the servers too
     # A descriptor for each device, here and in the broker.
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
