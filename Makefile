@@ -76,13 +76,13 @@ test-backends: ## install everything and PyTorch into .venv-backends; training o
 
 run-test-backends: $(VENV)/.torch
 	$(BIN)/python -c 'import jax, torch; print("PyTorch", torch.__version__, "JAX", jax.__version__)'
-	$(BIN)/python -m pytest tests/backends tests/train/test_parallel.py $(ARGS)
+	$(BIN)/python -m pytest tests/backends tests/train/distributed $(ARGS)
 
 test-tune: $(VENV)/.dev ## interrupt searches (train --tune) in every way; takes some minutes
-	TUNE_LONG=1 $(BIN)/python -m pytest tests/train/test_tune_long.py $(ARGS)
+	TUNE_LONG=1 $(BIN)/python -m pytest tests/train/tuning/test_tune_long.py $(ARGS)
 
 test-kills: $(VENV)/.dev ## training runs killed before each of their file operations, and resumed; 20 minutes
-	KILLS_LONG=1 $(BIN)/python -m pytest tests/train/test_run_state.py -k killed_at_a_file_operation $(ARGS)
+	KILLS_LONG=1 $(BIN)/python -m pytest tests/train/training/test_run_state.py -k killed_at_a_file_operation $(ARGS)
 
 test-update: $(VENV)/.dev ## `fer-edge update apply` killed at 200 random moments, and before each file operation; 20 minutes
 	UPDATE_LONG=1 $(BIN)/python -m pytest tests/update/test_kills.py -rP $(ARGS)

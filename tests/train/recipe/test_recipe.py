@@ -16,8 +16,9 @@ from fer_train.recipe.augmentation import AugmentSettings
 from fer_train.recipe.loop import LoopSettings
 from fer_train.recipe.recipe import Recipe, load_recipe
 from fer_train.training.inputs.augmentation import augment_batch, mix_up
+from support.environments.fresh_install import CHECKOUT
 
-CONFIGS = Path(__file__).parents[2] / "train" / "configs"
+CONFIGS = CHECKOUT / "train" / "configs"
 UNCHANGED = AugmentSettings(
     flip=0, rotate_degrees=0, scale=0, shift=0, brightness=0, contrast=0, erase_probability=0, mixup_alpha=0
 )

@@ -23,10 +23,11 @@ from fer_train.exploring import page
 from fer_train.exploring.survey import survey
 from fer_train.recipe.data import DataSettings
 from support.data.image_sets import recipe_text, write_image_set
+from support.environments.fresh_install import CHECKOUT
 from support.training.mini_run import assert_refused, fer_edge
 
 TWO = {"angry": "angry", "happy": "happy"}
-ASTRONAUT = Path(__file__).parents[2] / "edge/fer_edge/assets/astronaut.jpg"
+ASTRONAUT = CHECKOUT / "edge/fer_edge/assets/astronaut.jpg"
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from fer_train.recipe.data import SKIP, DataSettings, SetSettings
 from fer_train.recipe.recipe import Recipe, load_recipe
 from support.data.fer2013 import mini_images, write_mini_fer2013
 from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
+from support.environments.fresh_install import CHECKOUT
 from support.processes import fork
 from support.training.mini_run import RECIPE, assert_refused, fer_edge
 
@@ -157,7 +158,7 @@ def test_wrong_settings_are_refused_by_their_key(lines: str, words: list[str], t
 
 
 def test_the_recipe_in_the_readme_is_one() -> None:
-    text = (Path(__file__).parents[2] / "docs/how-to/data.md").read_text()
+    text = (CHECKOUT / "docs/how-to/data.md").read_text()
     tables = re.findall(r"^```toml\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     (table,) = (table for table in tables if table.startswith("[data]"))
     recipe = decode(Recipe, tomllib.loads(table), "README.md")
@@ -228,7 +229,7 @@ def test_folders_that_say_a_split_are_heeded(tmp_path: Path) -> None:
 
 
 def test_larger_pictures_go_through_the_devices_detector_and_crop(tmp_path: Path) -> None:
-    asset = Path(__file__).parents[2] / "edge/fer_edge/assets/astronaut.jpg"
+    asset = CHECKOUT / "edge/fer_edge/assets/astronaut.jpg"
     for label, name in (("happy", "a"), ("sad", "b")):
         (tmp_path / "set" / label).mkdir(parents=True)
         shutil.copy(asset, tmp_path / "set" / label / f"{name}.jpg")

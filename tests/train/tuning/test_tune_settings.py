@@ -20,9 +20,10 @@ from fer_edge.errors import ConfigError, install_command
 from fer_edge.settings.base import to_table
 from fer_train.recipe.recipe import Recipe, load_recipe
 from fer_train.tuning.settings import Choices, Span, TuneSettings, from_table, load_search
+from support.environments.fresh_install import CHECKOUT
 from support.training.mini_run import assert_refused
 
-QUICK = Path(__file__).parents[2] / "train" / "configs" / "tune-quick.toml"
+QUICK = CHECKOUT / "train" / "configs" / "tune-quick.toml"
 
 
 def written(folder: Path, text: str) -> Path:

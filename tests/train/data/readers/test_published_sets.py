@@ -17,9 +17,9 @@ from fer_train.data.sets import load_sets
 from fer_train.recipe.data import DataSettings
 from fer_train.recipe.recipe import load_recipe
 from support.data.fer2013 import LABELS, mini_images
+from support.environments.fresh_install import CHECKOUT
 from support.training.mini_run import assert_refused, fer_edge
 
-CHECKOUT = Path(__file__).parents[2]
 RAF_DB = ("surprise", "fear", "disgust", "happy", "sad", "angry", "neutral")
 AFFECTNET = ("neutral", "happy", "sad", "surprise", "fear", "disgust", "angry", "contempt")
 
