@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fer_bench.pipeline.candidates import FER_EDGE, TUTORIAL, TUTORIAL_TFLITE
 from fer_bench.results import AccuracyResult, BenchmarkReport, HostInfo, LatencyRow, VariantResult, load_report
+from fer_bench.results.mcu import McuReport, McuResult, load_mcu_report
 from fer_bench.results.pipeline import CellResult
 from fer_bench.results.sequence import FER_EDGE as MOVING
 from fer_bench.results.sequence import FULL_SEARCHES, FaceFrames, Score, total
@@ -28,6 +29,7 @@ from fer_edge.system.files import write_text_atomically
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, MODELS, README = ROOT / "benchmarks" / "results", ROOT / "models", ROOT / "README.md"
 PAGE = ROOT / "docs" / "explanation" / "numbers.md"
+MCU_PAGE, MCU_REPORT = ROOT / "docs" / "how-to" / "microcontroller.md", RESULTS / "mcu" / "cortex-m3.json"
 CARD = "MODEL_CARD.md"
 """The name that fer_convert gives to a model card. Not imported: that package is above this one."""
 MACHINE = "x86_64"
@@ -70,7 +72,13 @@ def page_block() -> str:
 
 def card_block(bundle: str) -> str:
     """Return the block of a model card: the columns of its bundle."""
-    return f"## Measured at the release\n\n{_table([column for column in COLUMNS if column[0] == bundle])}\n"
+    measured = _table([column for column in COLUMNS if column[0] == bundle])
+    return f"## Measured at the release\n\n{measured}\n\n## On a microcontroller\n\n{_on_mcu((bundle,))}"
+
+
+def mcu_block() -> str:
+    """Return the block of the page about microcontrollers: memory of all bundles."""
+    return _on_mcu(tuple(dict.fromkeys(name for name, _ in reversed(COLUMNS))))
 
 
 def replaced(text: str, block: str, path: Path) -> str:
@@ -86,7 +94,7 @@ def documents() -> dict[Path, str]:
     """Return the text that each document with numbers should have."""
     found = {
         path: replaced(path.read_text(encoding="utf-8"), block(), path)
-        for path, block in ((README, readme_block), (PAGE, page_block))
+        for path, block in ((README, readme_block), (PAGE, page_block), (MCU_PAGE, mcu_block))
     }
     for bundle in dict.fromkeys(name for name, _ in COLUMNS):
         card = MODELS / bundle / CARD
@@ -153,6 +161,32 @@ def _moving_faces() -> str:
         f"in {ghosts}; on no face by an overlap of one half in {false}. "
         f"FER-Edge reports {told} % of the changes that the classifier can see."
     )
+
+
+def _on_mcu(bundles: Sequence[str]) -> str:
+    """Return a table of the memory that int8 models need, and how it was measured."""
+    report = load_mcu_report(MCU_REPORT)
+    found = [_mcu_result(report, name) for name in bundles]
+    rows = []
+    for each in found:
+        sizes = (each.model_bytes, each.code_bytes, each.arena_bytes, each.static_bytes)
+        rows.append([each.bundle, *("not measured" if size is None else f"{size:,}" for size in sizes)])
+    differences = ", ".join(f"{each.max_difference} for {each.golden} inputs of {each.bundle}" for each in found)
+    header = ["bundle, int8", "model (flash)", "code (flash)", "arena (RAM)", "other variables (RAM)"]
+    return (
+        f"{markdown_table(header, rows)}\nBytes in TensorFlow Lite Micro on a {report.processor}, "
+        f"{report.compiler} -Os (`make test-mcu`). Largest difference\nof an output from LiteRT's reference kernels: "
+        f"{differences}.\n"
+    )
+
+
+def _mcu_result(report: McuReport, bundle: str) -> McuResult:
+    with load_bundle(MODELS / bundle) as loaded:
+        shipped = loaded.variant("int8").sha256
+    for result in report.results:
+        if (result.bundle, result.sha256) == (bundle, shipped):
+            return result
+    raise InputError(f"{MCU_REPORT}: has no result of the int8 file in models/{bundle}: make test-mcu, with --json")
 
 
 def _share_found(found: FaceFrames) -> str:

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_bench.profile.graph import Graph, Operator, Tensor, read_graph
+from fer_bench.results.mcu import load_mcu_report
 from fer_convert.mcu.arena import ALIGNMENT, activation_bytes, arena_bytes
-from fer_convert.mcu.export import FILES, c_string
+from fer_convert.mcu.export import FILES, c_string, needs_of
 from fer_convert.mcu.golden import reference_outputs
 from fer_convert.mcu.operators import resolver_calls
 from fer_edge import load_bundle
@@ -52,6 +53,23 @@ def test_the_sources_hold_the_model_and_its_golden_outputs(tmp_path: Path) -> No
     (arena,) = re.findall(r"kArenaBytes = (\d+);", header)
     assert 33_716 <= int(arena) <= 1.2 * 33_716  # TFLM's use on a Cortex-M3, by make test-mcu
     assert f"{int(arena):,} bytes in RAM" in result.stdout
+
+
+def test_the_published_memory_is_of_the_released_models_and_within_the_estimates() -> None:
+    results = load_mcu_report(MODELS.parent / "benchmarks" / "results" / "mcu" / "cortex-m3.json").results
+    assert [each.bundle for each in results] == ["fer-edge-xs", "fer-edge-s"]
+    for each in results:
+        with load_bundle(MODELS / each.bundle) as bundle:
+            path = bundle.variant("int8").path
+            assert each.sha256 == bundle.variant("int8").sha256
+        needs = needs_of(read_graph(path), path.stat().st_size)
+        assert (needs.model, needs.code, needs.arena) == (
+            each.model_bytes, each.code_estimate_bytes, each.arena_estimate_bytes,
+        )  # fmt: skip
+        assert each.code_bytes <= needs.code and each.arena_bytes <= needs.arena
+        assert each.golden >= 50 and each.max_difference <= 1
+        row = f"| {each.bundle} | {each.model_bytes:,} | {each.code_bytes:,} | {each.arena_bytes:,} | "
+        assert row in (MODELS / each.bundle / "MODEL_CARD.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -8,23 +8,23 @@ export's estimate of flash or arena is too small or more than a quarter too larg
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fer_bench.results.mcu import McuReport, McuResult, mcu_report_to_json
 from fer_convert.mcu.export import Limits, export
 from fer_edge.model.bundle import load_bundle
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 BUNDLES = ("fer-edge-xs", "fer-edge-s")
+COMPILER = "arm-none-eabi-g++"
 TOOLS = {
     "cmake": "cmake",
-    "arm-none-eabi-g++": "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
+    COMPILER: "gcc-arm-none-eabi libnewlib-arm-none-eabi libstdc++-arm-none-eabi-newlib",
     "qemu-system-arm": "qemu-system-arm",
 }
 MAX_EXCESS = 1.25
@@ -39,29 +39,16 @@ target_link_libraries(fer_edge_golden PRIVATE rdimon)
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One bundle on the emulated microcontroller; sizes in bytes."""
-
-    bundle: str
-    model_bytes: int
-    code_bytes: int
-    code_estimate_bytes: int
-    arena_bytes: int
-    arena_estimate_bytes: int
-    golden: int
-    max_difference: int
-
-    def problems(self) -> list[str]:
-        """Return the limits that are exceeded."""
-        found = [f"an output differs by {self.max_difference}"] if self.max_difference > 1 else []
-        for what, measured, estimate in (
-            ("code", self.code_bytes, self.code_estimate_bytes),
-            ("arena", self.arena_bytes, self.arena_estimate_bytes),
-        ):
-            if not measured <= estimate <= MAX_EXCESS * measured:
-                found.append(f"{what}: estimated {estimate:,} bytes, measured {measured:,}")
-        return found
+def problems(found: McuResult) -> list[str]:
+    """Return the limits that are exceeded."""
+    exceeded = [f"an output differs by {found.max_difference}"] if found.max_difference > 1 else []
+    for what, measured, estimate in (
+        ("code", found.code_bytes, found.code_estimate_bytes),
+        ("arena", found.arena_bytes, found.arena_estimate_bytes),
+    ):
+        if not measured <= estimate <= MAX_EXCESS * measured:
+            exceeded.append(f"{what}: estimated {estimate:,} bytes, measured {measured:,}")
+    return exceeded
 
 
 def run(*command: object, timeout_s: float = 3600) -> str:
@@ -74,17 +61,18 @@ def run(*command: object, timeout_s: float = 3600) -> str:
     return done.stdout + done.stderr
 
 
-def measure(name: str, tflm: Path, golden: int, data: Path | None, folder: Path) -> Measured:
+def measure(name: str, tflm: Path, golden: int, data: Path | None, folder: Path) -> McuResult:
     """Export, build and run the bundle ``name``."""
     with load_bundle(ROOT / "models" / name) as bundle:
         done = export(bundle, "int8", folder / "model", limits=Limits(), golden=golden, data=data, force=False)
+        sha256 = bundle.variant("int8").sha256
     (folder / "CMakeLists.txt").write_text(PROJECT.format(model=done.folder, here=HERE, folder=folder))
     build = folder / "build"
     toolchain = f"-DCMAKE_TOOLCHAIN_FILE={HERE / 'cortex-m3.cmake'}"
     run("cmake", "-S", folder, "-B", build, toolchain, f"-DTFLM_DIR={tflm}", "-DFER_EDGE_GOLDEN=ON")
     run("cmake", "--build", build, "-j", "2")
     firmware = build / "model" / "fer_edge_golden"
-    text, initialized = map(int, run("arm-none-eabi-size", firmware).splitlines()[1].split()[:2])
+    text, initialized, zeroed = map(int, run("arm-none-eabi-size", firmware).splitlines()[1].split()[:3])
     qemu = ("qemu-system-arm", "-M", "mps2-an385", "-nographic", "-semihosting-config", "enable=on,target=native")
     output = run(*qemu, "-kernel", firmware)
     sys.stdout.write("\n".join(line for line in output.splitlines() if not line.startswith("golden ")) + "\n")
@@ -93,15 +81,17 @@ def measure(name: str, tflm: Path, golden: int, data: Path | None, folder: Path)
     if used is None or worst is None:
         sys.exit(f"make test-mcu: {name}: unexpected output:\n{output}")
     images = golden * (48 * 48 + 7)
-    return Measured(
-        name,
-        done.needs.model,
-        text + initialized - done.needs.model - images,
-        done.needs.code,
-        int(used[1]),
-        done.needs.arena,
-        golden,
-        int(worst[1]),
+    return McuResult(
+        bundle=name,
+        sha256=sha256,
+        model_bytes=done.needs.model,
+        code_bytes=text + initialized - done.needs.model - images,
+        code_estimate_bytes=done.needs.code,
+        arena_bytes=int(used[1]),
+        arena_estimate_bytes=done.needs.arena,
+        static_bytes=initialized + zeroed - done.needs.arena,
+        golden=golden,
+        max_difference=int(worst[1]),
     )
 
 
@@ -126,20 +116,23 @@ def main() -> int:
                 measure(name, arguments.tflm.resolve(), arguments.golden, arguments.data, Path(folder))
             )  # fmt: skip
     sys.stdout.write(
-        "| bundle | model | code (estimate) | arena (estimate) | golden | largest difference |\n"
-        "|---|---|---|---|---|---|\n"
+        "| bundle | model | code (estimate) | arena (estimate) | other RAM | golden | largest difference |\n"
+        "|---|---|---|---|---|---|---|\n"
     )
     for one in results:
         sys.stdout.write(
             f"| {one.bundle} | {one.model_bytes:,} | {one.code_bytes:,} ({one.code_estimate_bytes:,}) |"
-            f" {one.arena_bytes:,} ({one.arena_estimate_bytes:,}) | {one.golden} | {one.max_difference} |\n"
+            f" {one.arena_bytes:,} ({one.arena_estimate_bytes:,}) | {one.static_bytes:,} |"
+            f" {one.golden} | {one.max_difference} |\n"
         )
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps([asdict(one) for one in results], indent=2) + "\n")
-    problems = [f"{one.bundle}: {problem}" for one in results for problem in one.problems()]
-    for problem in problems:
+        version = run(COMPILER, "-dumpfullversion").strip()
+        report = McuReport("Cortex-M3 (mps2-an385 in QEMU)", f"{COMPILER} {version}", tuple(results))
+        arguments.json.write_text(mcu_report_to_json(report), encoding="utf-8")
+    exceeded = [f"{one.bundle}: {problem}" for one in results for problem in problems(one)]
+    for problem in exceeded:
         sys.stderr.write(f"make test-mcu: {problem}\n")
-    return 1 if problems else 0
+    return 1 if exceeded else 0
 
 
 if __name__ == "__main__":
