@@ -103,7 +103,8 @@ class Device(Closing):
             self.request("put", new[name], name=name, sha256=hashes[name], size=len(new[name]))
         self._known.update(new)
         sent = sum(len(new[name]) for name in missing)
-        print_message(f"{self.host}: sent {len(missing)} of {len(new)} files, {sent / 1e6:.1f} MB; it had the others")
+        others = "; the others were there" if len(missing) < len(new) else ""
+        print_message(f"{self.host}: sent {len(missing)} of {len(new)} files, {sent / 1e6:.1f} MB{others}")
 
     def send_bundle(self, bundle: ModelBundle, variants: tuple[str, ...]) -> None:
         """Send the manifest and the files of ``variants``. Raises what ``send`` does, and ModelError for a bad file."""

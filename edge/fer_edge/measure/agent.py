@@ -29,6 +29,7 @@ from fer_edge.measure.child import Child
 from fer_edge.measure.machine import ask_vcgencmd, describe_machine, own_cpu_s, read_files
 from fer_edge.measure.requests import Requests
 from fer_edge.model.bundle import load_bundle
+from fer_edge.model.interpreter import LiteRtModel
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.system.version import __version__
 
@@ -105,7 +106,8 @@ class _Agent:
         if self._classifier is not None:
             self._classifier.close()
         with load_bundle(self._cache.path(f"{bundle}/manifest.json").parent) as opened:
-            self._classifier = EmotionClassifier(opened, variant)
+            # Not tried in another process first: a model that crashes ends this process alone.
+            self._classifier = EmotionClassifier(opened, variant, load=LiteRtModel)
 
     def do_logits(self, images: str, start: int, count: int) -> str:
         """Return the logits of images, in base64: float32 [count, labels], little-endian.

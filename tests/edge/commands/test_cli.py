@@ -56,7 +56,7 @@ def test_every_command_prints_the_version(tmp_path: Path) -> None:
 
 def test_bad_usage_is_exit_2_and_names_the_command(tmp_path: Path) -> None:
     for words, said in (
-        (["walk"], "unknown command 'walk'; commands: average, bench, "),
+        (["walk"], "unknown command 'walk'; commands: agent, average, bench, "),
         (["rnu"], "unknown command 'rnu'; did you mean run?; see fer-edge --help"),
         (["data"], "SUBCOMMAND"),
         (["bench", "acuracy"], "unknown subcommand 'acuracy'; did you mean accuracy?; see fer-edge bench --help"),

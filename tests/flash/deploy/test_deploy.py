@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -15,7 +16,7 @@ import pytest
 from fer_flash.payload.payload_file import PayloadFile
 from support.devices.device import MakePayload, why_no_device
 from support.devices.target import CONFIG, HOME, SETTINGS, Target
-from support.processes.edge_command import assert_one_line, clean_environment, command_line
+from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.processes.waiting import wait_for
 from support.servers.sshd import needs_sshd
 
@@ -58,6 +59,19 @@ def test_another_run_sends_nothing_and_changes_nothing(installed: Target) -> Non
     assert installed.current == before[0]
     asked = installed.device.asked_of_systemctl()[before[1] :]
     assert not [line for line in asked if line.startswith(("stop", "restart"))]
+
+
+@pytest.mark.slow
+def test_what_was_deployed_measures_for_this_machine(installed: Target, tiny_bundle: Path, tmp_path: Path) -> None:
+    # Root can read the packages of the tests, which are the device's system packages.
+    config = tmp_path / "ssh_config"
+    config.write_text(installed.sshd.config.read_text().replace(f"User {installed.sshd.user}", "User root"))
+    words = ["--on", "device", "--ssh-config", config, "--bundle", tiny_bundle, "--json", tmp_path / "out.json"]
+    quick = ["--rounds", 1, "--runs", 2, "--engines", "litert", "--threads", 1]
+    done = fer_edge("bench", "latency", *words, *quick, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert [row["variant"] for row in found["latency"]] == ["float32", "int8"]
 
 
 @pytest.mark.slow
