@@ -96,11 +96,10 @@ def test_each_published_time_names_a_source_of_a_fixed_revision() -> None:
     assert all(re.search(r"/blob/[0-9a-f]{40}/", url) for url in boards.SOURCES.values())
 
 
-def test_the_tutorial_quotes_the_published_ratios() -> None:
+def test_the_tutorial_says_what_the_published_times_say() -> None:
     tutorial = (CHECKOUT / "docs" / "tutorials" / "choose-a-variant.md").read_text()
-    for board, row in ((boards.PI_3, r"Pi 3"), (boards.PI_4, r"Pi 4")):
-        (told,) = re.findall(rf"^\| {row} \|.* (0\.\d+) times", tutorial, flags=re.MULTILINE)
-        assert float(told) == pytest.approx(boards.int8_over_float32(board), abs=0.005)
+    assert "other networks are also two to three times as fast there as in `float32`" in tutorial
+    assert all(2 < 1 / boards.int8_over_float32(board) < 3 for board in (boards.PI_3, boards.PI_4))
 
 
 @pytest.mark.slow
