@@ -116,10 +116,12 @@ def test_cloud_inits_modules_are_done_again_where_a_boot_did_not_come_to_its_end
     sandbox = Sandbox(tmp_path)
     compose(sandbox, Style.CLOUDINIT, pi_config(tmp_path))
     done = sandbox.write("var/lib/cloud/instance/sem/config_users_groups", "")
+    locale = sandbox.write("etc/default/locale", "LANG=de_DE.UTF-8\n")
     set_up(sandbox, Style.CLOUDINIT)
-    assert done.exists()
+    assert done.exists() and locale.read_text()
     set_up(sandbox, Style.CLOUDINIT)
     assert not done.exists()
+    assert locale.read_text() == ""  # otherwise it generates no locale
 
 
 def test_what_the_early_phase_of_preseed_did_not_come_to_is_done_by_the_service(tmp_path: Path) -> None:

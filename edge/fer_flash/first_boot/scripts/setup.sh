@@ -220,6 +220,11 @@ set_install() {
 redo_cloud_init() {
   if [ "$style" = cloudinit ] && [ -e "$state/style" ] && [ ! -e "$state/cloud-init-done" ]; then
     rm -f "$root"/var/lib/cloud/instance/sem/config_* "$root/var/lib/cloud/instance/boot-finished"
+    # It does not generate a locale that this file already names (cloudinit/distros/debian.py), even if the generated one
+    # was lost. A link to /etc/locale.conf in Trixie.
+    if [ -e "$root/etc/default/locale" ]; then
+      : >"$root/etc/default/locale"
+    fi
   fi
 }
 
