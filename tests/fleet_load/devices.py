@@ -132,7 +132,7 @@ class Device(asyncio.Protocol):
     def _publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
         self._packet = self._packet % 0xFFFF + 1
         self.waiting[self._packet] = topic, payload, retain
-        if self._connected and self._transport is not None:
+        if self._connected and self._transport is not None and not self._transport.is_closing():
             header = _text(f"fer-edge/{self.name}/{topic}") + struct.pack(">H", self._packet)
             self._transport.write(_packet(_PUBLISH | _QOS_1 | (_RETAIN if retain else 0), header + payload))
 
