@@ -37,16 +37,19 @@ def check_bundle(bundle: ModelBundle, gate: Path | None, data: Path | None) -> N
     """Check every file of ``bundle`` as ``fer-edge convert`` does, then judge it by the rules in ``gate``.
 
     The gate compares the variants with the bundle's float32 variant on PublicTest of ``data``, because a bundle does
-    not contain the Keras model. This is the only function of this package that calls ``fer_convert``.
+    not contain the Keras model. This is the only function of this package that needs TensorFlow.
 
     Raises:
         CheckFailedError: If the gate refuses it.
-        InputError: If the bundle has no float32 variant to compare with, or the data cannot be read.
+        InputError: If the bundle has no float32 variant to compare with, the data cannot be read, or TensorFlow is not
+            installed.
         ModelError: If a file fails a check.
     """
     from fer_convert.checks import check_file
     from fer_convert.export.variants import VARIANTS
+    from fer_train.backend import load_keras
 
+    load_keras("tensorflow", extra="convert")  # without its startup messages: the checks read files with TensorFlow
     manifest = bundle.manifest
     size = (manifest.input.height, manifest.input.width)
     for name in manifest.variants:

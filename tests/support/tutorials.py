@@ -104,11 +104,14 @@ def lay_out(folder: Path) -> None:
 
 
 class Shell:
-    """A reader's shell: it starts in ``folder`` and keeps its working directory between blocks of commands."""
+    """A reader's shell: it starts in ``folder`` and keeps its working directory between blocks of commands.
 
-    def __init__(self, folder: Path) -> None:
+    ``variables`` are added to its environment.
+    """
+
+    def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
-        self._environment = clean_environment()
+        self._environment = {**clean_environment(), **variables}
         self._environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{self._environment['PATH']}"
         # Set by the tests; a reader's shell does not have them.
         for name in ("KERAS_BACKEND", "TF_CPP_MIN_LOG_LEVEL"):
