@@ -53,7 +53,7 @@ SUITE ?= bookworm
 BUNDLES := fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
-.PHONY: help demo test test-slow test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean test-update chains boards
+.PHONY: help demo test test-slow test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean test-update chains
 .DELETE_ON_ERROR:
 
 # The text behind "## " of each target.
@@ -188,6 +188,8 @@ gate: $(VENV)/.dev ## write convert/gate.schema.json and docs/reference/gate.md 
 chains: $(VENV)/.dev ## write chain/chain.schema.json and docs/reference/chain.md from the definitions of a chain
 	$(BIN)/python docs/write_chain.py
 
+# Published and measured times of boards; neither is run here.
+.PHONY: boards
 boards: $(VENV)/.dev ## write docs/explanation/boards.md, with the results in benchmarks/results/devices
 	$(BIN)/python docs/write_boards.py
 
