@@ -192,6 +192,7 @@ gate: $(VENV)/.dev ## write convert/gate.schema.json and docs/reference/gate.md 
 chains: $(VENV)/.dev ## write chain/chain.schema.json and docs/reference/chain.md from the definitions of a chain
 	$(BIN)/python docs/write_chain.py
 
+.PHONY: boards
 boards: $(VENV)/.dev ## write docs/explanation/boards.md, with the results in benchmarks/results/devices
 	$(BIN)/python docs/write_boards.py
 
