@@ -146,6 +146,7 @@ def test_nothing_stays_there_after_an_end_in_the_middle(
     assert again.returncode == 0, again.stderr
 
 
+@pytest.mark.slow
 def test_a_worker_that_takes_too_long_is_one_line(there: Measuring, tiny_bundle: Path) -> None:
     done = there.bench("latency", "--bundle", tiny_bundle, *LONG, "--timeout", 5)
     assert done.returncode == 4
@@ -157,6 +158,7 @@ def test_a_worker_that_takes_too_long_is_one_line(there: Measuring, tiny_bundle:
     there.wait_until_idle()
 
 
+@pytest.mark.slow
 def test_one_measurement_at_a_time(there: Measuring, tiny_bundle: Path) -> None:
     with there.connect():
         done = there.bench("latency", "--bundle", tiny_bundle, *SHORT)
