@@ -34,8 +34,8 @@ from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.system.version import __version__
 
 _PACKAGE = Path(__file__).parents[1]
-_MAX_SILENCE_S = 300.0
-"""Much longer than the host computes between two requests."""
+_MAX_SILENCE_S = 600.0
+"""Longer than the host computes between two requests, which is up to minutes for near duplicates in the data."""
 
 
 def run(arguments: argparse.Namespace) -> int:

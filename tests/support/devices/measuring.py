@@ -53,7 +53,7 @@ class Measuring:
         return fer_edge(*self.words(what, *words), cwd=self.folder)
 
     def start(self, what: str, *words: object) -> subprocess.Popen[str]:
-        """Start it, in a session of its own."""
+        """Start it, in a new session."""
         return subprocess.Popen(
             command_line(*self.words(what, *words)),
             cwd=self.folder,
