@@ -62,9 +62,9 @@ def run(*command: object, timeout_s: float = 3600) -> str:
 
 
 def measure(name: str, tflm: Path, golden: int, data: Path | None, folder: Path) -> McuResult:
-    """Export, build and run the bundle ``name``."""
+    """Export, build and run the bundle ``name``; ``folder`` may have the build of another one."""
     with load_bundle(ROOT / "models" / name) as bundle:
-        done = export(bundle, "int8", folder / "model", limits=Limits(), golden=golden, data=data, force=False)
+        done = export(bundle, "int8", folder / "model", limits=Limits(), golden=golden, data=data, force=True)
         sha256 = bundle.variant("int8").sha256
     (folder / "CMakeLists.txt").write_text(PROJECT.format(model=done.folder, here=HERE, folder=folder))
     build = folder / "build"
@@ -109,12 +109,12 @@ def main() -> int:
         sys.exit(f"make test-mcu: needs apt-get install {' '.join(missing)}")
     if not (arguments.tflm / "tensorflow/lite/micro/micro_interpreter.h").is_file():
         sys.exit(f"make test-mcu: {arguments.tflm}: not a source tree of TensorFlow Lite Micro: TFLM=PATH")
-    results = []
-    for name in arguments.bundles:
-        with tempfile.TemporaryDirectory(prefix="fer-edge-mcu-") as folder:
-            results.append(
-                measure(name, arguments.tflm.resolve(), arguments.golden, arguments.data, Path(folder))
-            )  # fmt: skip
+    # In one folder, so that TensorFlow Lite Micro is compiled once.
+    with tempfile.TemporaryDirectory(prefix="fer-edge-mcu-") as folder:
+        results = [
+            measure(name, arguments.tflm.resolve(), arguments.golden, arguments.data, Path(folder))
+            for name in arguments.bundles
+        ]
     sys.stdout.write(
         "| bundle | model | code (estimate) | arena (estimate) | other RAM | golden | largest difference |\n"
         "|---|---|---|---|---|---|---|\n"
