@@ -148,7 +148,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-fleet", description="A fleet under load, and its outages.")
     parser.add_argument("--devices", type=int, default=10_000, metavar="N")
     parser.add_argument("--minutes", type=float, default=10.0, metavar="M")
-    parser.add_argument("--rate", type=float, default=0.05, metavar="R", help="events per second of each device")
+    parser.add_argument("--rate", type=float, default=0.02, metavar="R", help="events per second of each device")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the servers too
     # A descriptor for each device, here and in the broker.
