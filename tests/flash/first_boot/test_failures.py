@@ -124,6 +124,16 @@ def test_cloud_inits_modules_are_done_again_where_a_boot_did_not_come_to_its_end
     assert locale.read_text() == ""  # otherwise it generates no locale
 
 
+def test_a_list_of_locales_that_is_empty_after_a_power_failure_gets_its_line(tmp_path: Path) -> None:
+    sandbox = Sandbox(tmp_path)
+    compose(sandbox, Style.CLOUDINIT, pi_config(tmp_path, {"system": {"locale": "de_DE.UTF-8"}}))
+    sandbox.write("usr/share/i18n/SUPPORTED", "de_DE.UTF-8 UTF-8\nde_DE ISO-8859-1\n")
+    listed = sandbox.write("etc/locale.gen", "")
+    for _ in range(2):
+        set_up(sandbox, Style.CLOUDINIT)
+        assert listed.read_text() == "de_DE.UTF-8 UTF-8\n"
+
+
 def test_what_the_early_phase_of_preseed_did_not_come_to_is_done_by_the_service(tmp_path: Path) -> None:
     """rpi-preseed limits a command to some seconds, and does not start it again."""
     sandbox = Sandbox(tmp_path)

@@ -95,9 +95,12 @@ PermitRootLogin no
   fi
 }
 
-# Debian's locale-gen only generates the locales in this file; otherwise cloud-init's call of it fails.
+# Debian's locale-gen only generates the locales in this file; otherwise cloud-init's call of it fails. The line may be
+# missing: sed writes a new file, which is empty if the power fails before it is on the card.
 allow_locale() {
-  sed -i "s/^# *\($FER_LOCALE .*\)/\1/" "$root/etc/locale.gen"
+  list=$root/etc/locale.gen
+  sed -i "s/^# *\($FER_LOCALE .*\)/\1/" "$list"
+  grep -q "^$FER_LOCALE " "$list" || grep "^$FER_LOCALE " "$root/usr/share/i18n/SUPPORTED" >>"$list"
 }
 
 set_locale() {
