@@ -135,9 +135,12 @@ def test_it_installs_updates_and_removes(python: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def apt_root(tmp_path: Path) -> Iterator[Path]:
+def apt_root(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Folder with an apt.conf, into which apt installs, from a repository with python3-picamera2 as that of the Pi."""
-    repository = Repository(tmp_path / "repository", subprocess.getoutput("dpkg --print-architecture"))
+    # The path of a socket of gpg's agent must be short.
+    repository = Repository(
+        tmp_path_factory.mktemp("apt") / "repository", subprocess.getoutput("dpkg --print-architecture")
+    )
     module = {"usr/lib/python3/dist-packages/picamera2/__init__.py": ""}
     make_deb(repository.pool, "python3-picamera2", files=module)
     repository.publish()

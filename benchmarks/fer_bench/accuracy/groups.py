@@ -16,13 +16,11 @@ import numpy.typing as npt
 from fer_bench import metrics
 from fer_bench.accuracy.evaluation import Evaluation
 from fer_bench.extras import require
-from fer_bench.results.accuracy import AttributeResult, GroupResult
+from fer_bench.results.accuracy import MIN_GROUP, AttributeResult, GroupResult
 from fer_edge.errors import InputError
 from fer_edge.system.files import read_regular
 from fer_train.data.dataset import Dataset
 
-MIN_GROUP = 30
-"""Images in a group; of fewer, an interval says next to nothing, and two people with such images can be recognized."""
 MAX_GROUPS = 50
 """Groups of an attribute; more are a sign of a column with names or numbers."""
 _MAX_FILE_BYTES = 64 << 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fer_bench.accuracy.groups import MIN_GROUP
 from fer_bench.results import AccuracyResult, BenchmarkReport, GroupResult
+from fer_bench.results.accuracy import MIN_GROUP
 from fer_bench.tables import Table, percent
 
 _HEADER = ("split", "attribute", "group", "variant", "images", "top-1 % (95 %)", "balanced", "to others (95 %)", "p")

@@ -8,6 +8,8 @@ from msgspec import Meta
 
 from fer_bench.results.section import Count, CountFrom1, Positive, Section, Share, Text
 
+MIN_GROUP = 30
+"""Images in a group; of fewer, an interval says next to nothing, and people could be recognized in so few."""
 Change = Annotated[float, Meta(ge=-1, le=1)]
 
 

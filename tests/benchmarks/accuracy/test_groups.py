@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fer_bench.accuracy import Evaluation
 from fer_bench.accuracy.evaluation import evaluate_logits
-from fer_bench.accuracy.groups import MAX_GROUPS, MIN_GROUP, Groups, by_group, read_groups
+from fer_bench.accuracy.groups import MAX_GROUPS, Groups, by_group, read_groups
+from fer_bench.results.accuracy import MIN_GROUP
 from fer_edge.errors import InputError
 from fer_train.data.dataset import PUBLIC_TEST, Dataset, load_dataset
 from support.data.fer2013 import write_mini_fer2013
