@@ -9,7 +9,7 @@ from fer_edge.types import Box, UInt8Array
 
 
 def resample(gray: UInt8Array, height: int, width: int, out: UInt8Array | None = None) -> UInt8Array:
-    """Resize ``gray``, uint8 [H, W], to [height, width]: area averaging to shrink, bilinear to enlarge.
+    """Resize ``gray``, uint8 [H, W], to [height, width]: area averaging to shrink a side, bilinear to enlarge one.
 
     Args:
         gray: The image. If it already has the size, it is returned unchanged (copied only if it is not contiguous).
@@ -19,9 +19,13 @@ def resample(gray: UInt8Array, height: int, width: int, out: UInt8Array | None =
     """
     if gray.shape == (height, width):
         return np.ascontiguousarray(gray)
-    shrinking = gray.shape[0] >= height and gray.shape[1] >= width
-    method = cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(gray, (width, height), dst=out, interpolation=method), dtype=np.uint8)
+    # In turn: OpenCV 4.11 for aarch64 extrapolates at the left edge if one side shrinks while the other grows.
+    smaller = min(gray.shape[0], height), min(gray.shape[1], width)
+    for size, method in ((smaller, cv2.INTER_AREA), ((height, width), cv2.INTER_LINEAR)):
+        if gray.shape != size:
+            into = out if size == (height, width) else None
+            gray = np.asarray(cv2.resize(gray, size[::-1], dst=into, interpolation=method), dtype=np.uint8)
+    return gray
 
 
 def cut_out(gray: UInt8Array, box: Box, height: int, width: int) -> UInt8Array:

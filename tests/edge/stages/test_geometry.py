@@ -85,6 +85,17 @@ def test_a_crop_at_any_border_has_only_pixels_of_the_frame(frame: tuple[int, int
     assert part.min() <= crop.pixels.min() and crop.pixels.max() <= part.max()
 
 
+@given(st.integers(1, 130), st.integers(2, 130), st.sampled_from([(48, 40), (40, 48), (64, 64)]), st.booleans())
+def test_resampling_an_edge_gives_no_values_beyond_both_sides(
+    height: int, width: int, size: tuple[int, int], turned: bool
+) -> None:
+    gray = np.full((height, width), 200, np.uint8)
+    gray[:, 0] = 100
+    found = resample(gray.T if turned else gray, *size)
+    assert found.shape == size and found.dtype == np.uint8
+    assert found.min() >= 100 and found.max() <= 200
+
+
 def test_a_crop_inside_the_frame_equals_the_frame() -> None:
     gray = np.arange(100 * 100, dtype=np.uint32).reshape(100, 100).astype(np.uint8)
     crop = crop_face(gray, Face(Box(10, 20, 48, 48), 1.0), CropSpec(48, 48, 1.0))
