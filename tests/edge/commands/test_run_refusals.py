@@ -182,8 +182,8 @@ def test_refused_model_is_exit_4_and_touches_no_output(tiny_bundle: Path, tmp_pa
 
 @pytest.mark.parametrize("flag", ["--events", "--trace", "--stats", "--annotate"])
 def test_output_in_a_missing_folder(tiny_bundle: Path, tmp_path: Path, flag: str) -> None:
-    result = fer_edge("run", "demo", "--bundle", tiny_bundle, flag, "missing/out.mp4", cwd=tmp_path)
-    assert_one_line(result, 6, "missing/out.mp4")
+    result = fer_edge("run", "demo", "--bundle", tiny_bundle, flag, "missing/out.webm", cwd=tmp_path)
+    assert_one_line(result, 6, "missing/out.webm")
     assert result.stdout == ""
 
 
