@@ -184,7 +184,8 @@ class SourceWorker:
         reopens = self._order.recovery.reconnect and self._opening.reopens
         self._lost = True
         self._post(SourceLost(self.name, error, bool(self._live), reopens, self._opening.opening))
-        if not (reopens and hopeful) or self._spent():
+        # Asked to end while it tries again, it ends as one that waits for the next attempt: without an error.
+        if not (reopens and hopeful) or (self._spent() and not self._order.stop.is_set()):
             raise error
 
     def _report_watched(self, dark: bool) -> None:
