@@ -44,6 +44,11 @@ def percent(share: float, digits: int = 1) -> str:
     return f"{100 * share:.{digits}f}"
 
 
+def p_value(p: float) -> str:
+    """Return the p of a test with three digits."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def _aligned(cells: Sequence[str], widths: Sequence[int], names: int) -> str:
     padded = (
         cell.ljust(width) if i < names else cell.rjust(width)

@@ -1,12 +1,14 @@
-"""A PostgreSQL server for the tests of this folder."""
+"""A PostgreSQL server and a broker for the tests of this folder."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
 
+from support.servers.mosquitto import Broker
 from support.servers.postgresql import PostgreSql, postgresql_server
 
 
@@ -23,3 +25,13 @@ def database(server: PostgreSql) -> Iterator[str]:
     yield server.url
     with psycopg.connect(server.url) as connection:
         connection.execute("DROP SCHEMA IF EXISTS fleet CASCADE")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    """A mosquitto that logs everything to ``mosquitto.log`` in ``tmp_path``."""
+    log = (f"log_dest file {tmp_path}/mosquitto.log", "log_type all")
+    running = Broker(tmp_path, "allow_anonymous true", "max_inflight_messages 1000", *log)
+    running.start()
+    yield running
+    running.stop()

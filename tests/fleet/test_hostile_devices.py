@@ -6,7 +6,6 @@ import queue
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,15 +24,6 @@ from support.servers.mosquitto import Broker, needs_mosquitto, settings_for
 pytestmark = [needs_mosquitto, pytest.mark.slow]
 FLOOD, EVENTS = 3000, 20
 GUIDE = (Path(__file__).parents[2] / "docs" / "how-to" / "many-devices.md").read_text()
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    log = (f"log_dest file {tmp_path}/mosquitto.log", "log_type all")
-    running = Broker(tmp_path, "allow_anonymous true", "max_inflight_messages 1000", *log)
-    running.start()
-    yield running
-    running.stop()
 
 
 def test_a_device_that_floods_is_limited_and_stops_nothing(tmp_path: Path, broker: Broker, database: str) -> None:

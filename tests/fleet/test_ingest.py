@@ -8,7 +8,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -30,15 +29,6 @@ from support.servers.postgresql import PostgreSql
 
 pytestmark = needs_mosquitto
 PACE = Pace(live=True)
-
-
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[Broker]:
-    log = (f"log_dest file {tmp_path}/mosquitto.log", "log_type all")
-    running = Broker(tmp_path, "allow_anonymous true", "max_inflight_messages 1000", *log)
-    running.start()
-    yield running
-    running.stop()
 
 
 def test_every_event_is_stored_once_and_in_order_while_everything_fails(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_bench import metrics
-from fer_bench.accuracy.evaluation import Evaluation
+from fer_bench.accuracy.evaluation import Evaluation, share
 from fer_bench.extras import require
 from fer_bench.results.accuracy import MIN_GROUP, AttributeResult, GroupResult
 from fer_edge.errors import InputError
@@ -144,17 +144,18 @@ def _group(
     evaluation: Evaluation, name: str, mask: npt.NDArray[np.bool_], others: npt.NDArray[np.bool_] | None
 ) -> GroupResult:
     right = evaluation.predictions == evaluation.truth
-    n, correct = int(mask.sum()), int(right[mask].sum())
-    low, high = metrics.accuracy_interval(correct, n)
+    own = share(right[mask])
+    assert own is not None  # a group has images
     change: tuple[float | None, float | None, float | None] = (None, None, None)
     if others is not None:
-        rest, rest_correct = int(others.sum()), int(right[others].sum())
+        rest = share(right[others])
+        assert rest is not None
         interval = require("statsmodels.stats.proportion").confint_proportions_2indep(
-            correct, n, rest_correct, rest, method="newcomb", compare="diff"
+            own.correct, own.n, rest.correct, rest.n, method="newcomb", compare="diff"
         )
-        change = (correct / n - rest_correct / rest, float(interval[0]), float(interval[1]))
+        change = (own.accuracy - rest.accuracy, float(interval[0]), float(interval[1]))
     balanced = metrics.balanced_accuracy(evaluation.truth[mask], evaluation.predictions[mask])
-    return GroupResult(name, n, correct, correct / n, low, high, balanced, *change)
+    return GroupResult(name, own.n, own.correct, own.accuracy, own.low, own.high, balanced, *change)
 
 
 def _p_of_equal_accuracy(parts: list[npt.NDArray[np.bool_]]) -> float | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fer_bench.results import AccuracyResult, BenchmarkReport, GroupResult
 from fer_bench.results.accuracy import MIN_GROUP
-from fer_bench.tables import Table, percent
+from fer_bench.tables import Table, p_value, percent
 
 _HEADER = ("split", "attribute", "group", "variant", "images", "top-1 % (95 %)", "balanced", "to others (95 %)", "p")
 
@@ -55,5 +55,5 @@ def _cells(group: GroupResult, p: float | None) -> list[str]:
         f"{percent(group.accuracy)} ({percent(group.low)}–{percent(group.high)})",
         percent(group.balanced_accuracy),
         change,
-        "-" if p is None else f"{p:.3f}" if p >= 0.001 else "< 0.001",
+        "-" if p is None else p_value(p),
     ]

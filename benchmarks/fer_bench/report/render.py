@@ -18,7 +18,7 @@ from fer_bench.results import (
     MachineState,
     VariantResult,
 )
-from fer_bench.tables import Table, markdown_table, percent, text_table
+from fer_bench.tables import Table, markdown_table, p_value, percent, text_table
 
 _NONE = "-"
 _COLUMNS = 100
@@ -37,7 +37,7 @@ _ACCURACY_COLUMNS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
 )
 _CHANGE_COLUMNS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
     ("agrees", lambda found: _or_none(found.agreement, lambda share: percent(share, 2))),
-    ("McNemar p", lambda found: _or_none(found.mcnemar_p, _p_value)),
+    ("McNemar p", lambda found: _or_none(found.mcnemar_p, p_value)),
 )
 _LATENCY_COLUMNS: tuple[tuple[str, Callable[[LatencyRow], str]], ...] = (
     ("p50 ms", lambda row: f"{row.p50_ms:.3f}"),
@@ -259,10 +259,6 @@ def _accuracy_notes(report: BenchmarkReport, dataset: str) -> list[str]:
 def _recall(part: ClassRecall) -> str:
     change = "" if part.change is None else f" ({100 * part.change:+.1f})"
     return _or_none(part.recall, lambda share: percent(share) + change)
-
-
-def _p_value(p: float) -> str:
-    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def _count_or_none(rounds: int | None) -> str:

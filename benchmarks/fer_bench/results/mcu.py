@@ -8,10 +8,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from fer_bench.results.section import Count, CountFrom1, Section, Sha256, Text
-from fer_edge.errors import InputError
+from fer_bench.results.section import Count, CountFrom1, Section, Sha256, Text, read_table
 from fer_edge.settings.base import decode
-from fer_edge.settings.strict_json import decode_json
 
 
 class McuResult(Section, frozen=True):
@@ -41,13 +39,7 @@ class McuReport(Section, frozen=True):
 
 def load_mcu_report(path: Path) -> McuReport:
     """Read the JSON of a report. Raises InputError if it cannot be read, or is not a report."""
-    try:
-        table = decode_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this report: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON, so not a report of make test-mcu: {error}") from None
-    return decode(McuReport, table, str(path))
+    return decode(McuReport, read_table(path, "make test-mcu"), str(path))
 
 
 def mcu_report_to_json(report: McuReport) -> str:

@@ -12,12 +12,11 @@ from msgspec import Meta
 from fer_bench.results.accuracy import AccuracyResult
 from fer_bench.results.latency import LatencyRow, LatencySettings, MachineChange
 from fer_bench.results.pipeline import PipelineSection
-from fer_bench.results.section import Count, CountFrom1, Positive, Section, Sha256, Text, json_schema
+from fer_bench.results.section import Count, CountFrom1, Positive, Section, Sha256, Text, json_schema, read_table
 from fer_bench.results.sequence import SequenceSection
 from fer_edge.errors import InputError
 from fer_edge.settings.base import decode
 from fer_edge.settings.explain import shown
-from fer_edge.settings.strict_json import decode_json
 
 FORMAT = 3
 """2 added ``leak_free``, ``ferplus`` and ``classes`` to each accuracy. 3 made ``latency`` a list with a row for each
@@ -101,12 +100,7 @@ def load_report(path: Path) -> BenchmarkReport:
     Raises:
         InputError: If the file cannot be read, is not a report, is damaged, or has another format.
     """
-    try:
-        table = decode_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this report: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON, so not a report of fer-edge bench: {error}") from None
+    table = read_table(path, "fer-edge bench")
     if not isinstance(table, dict) or not {"format", "bundle", "results"} <= table.keys():
         raise InputError(f"{path}: not a report of fer-edge bench")
     found = table["format"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from fer_edge.errors import InputError
 from fer_edge.settings.base import with_clean_descriptions
+from fer_edge.settings.strict_json import decode_json
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -15,6 +18,16 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     A field's type, range and description are defined once. The decoder and the files in ``schema/`` follow from them.
     """
+
+
+def read_table(path: Path, command: str) -> Any:
+    """Return the content of a JSON file that ``command`` wrote. Raises InputError if it is not one."""
+    try:
+        return decode_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this report: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON, so not a report of {command}: {error}") from None
 
 
 Text = Annotated[str, Meta(min_length=1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fer_fleet.report.listing import cell, lines
+from fer_fleet.report.listing import cell, heading, lines
 
 _UNITS = {"temperature": " °C"}
 _FACTS = (
@@ -44,19 +44,15 @@ def details(device: Mapping[str, Any]) -> str:
     no session  3         -
     <BLANKLINE>
     """
-    facts = [("device", cell(device["device"])), *((_heading(name), _fact(device, name)) for name in _FACTS)]
+    facts = [("device", cell(device["device"])), *((heading(name), _fact(device, name)) for name in _FACTS)]
     facts.append(("newest event", _newest(device["newest_event"])))
     parts = [lines(facts)]
     for name, columns in _TABLES.items():
         rows: Sequence[Mapping[str, Any]] = device[name]
         if rows:
-            table = [tuple(map(_heading, columns)), *(tuple(cell(row[column]) for column in columns) for row in rows)]
+            table = [tuple(map(heading, columns)), *(tuple(cell(row[column]) for column in columns) for row in rows)]
             parts.append(f"{_TITLES[name]}\n{lines(table)}")
     return "\n".join(parts)
-
-
-def _heading(name: str) -> str:
-    return "last seen" if name == "seen" else name.replace("_", " ")
 
 
 def _fact(device: Mapping[str, Any], name: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from fer_edge.system.messages import aligned
 
-_HEADINGS = ("device", "online", "version", "model", "last seen", "events", "dropped", "limited", "rejected")
+_COLUMNS = ("device", "online", "version", "model", "seen", "events", "dropped", "limited", "rejected")
 
 
 def table(devices: Sequence[Mapping[str, Any]]) -> str:
@@ -21,7 +21,8 @@ def table(devices: Sequence[Mapping[str, Any]]) -> str:
     door    yes     0.1.0    s 1    -          7       0        0        0
     <BLANKLINE>
     """
-    return lines([_HEADINGS, *map(_cells, devices)])
+    rows = ([cell(device[name]) for name in _COLUMNS] for device in devices)
+    return lines([list(map(heading, _COLUMNS)), *rows])
 
 
 def lines(rows: Sequence[Sequence[str]]) -> str:
@@ -31,6 +32,11 @@ def lines(rows: Sequence[Sequence[str]]) -> str:
     'a     b\\nlong  c\\n'
     """
     return "\n".join(aligned(rows)) + "\n"
+
+
+def heading(name: str) -> str:
+    """Return the words for a column of the tables."""
+    return "last seen" if name == "seen" else name.replace("_", " ")
 
 
 def cell(value: object) -> str:
@@ -46,8 +52,3 @@ def cell(value: object) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%SZ}"
     return f"{value:.0f}" if isinstance(value, float) else str(value)
-
-
-def _cells(device: Mapping[str, Any]) -> tuple[str, ...]:
-    names = ("device", "online", "version", "model", "seen", "events", "dropped", "limited", "rejected")
-    return tuple(cell(device[name]) for name in names)
