@@ -16,7 +16,7 @@ from fer_train.exploring.pictures import Picture, to_gray_pixels
 from fer_train.recipe.augmentation import AugmentSettings
 from fer_train.recipe.recipe import Recipe
 from fer_train.splits import TRAINING
-from fer_train.training.inputs.augmentation import training_batch
+from fer_train.training.inputs.augmentation import degrade_batch, training_batch
 
 KINDS: dict[str, tuple[str, ...]] = {
     "flip": ("flip",),
@@ -62,7 +62,7 @@ def draw_augmentation(recipe: Recipe, dataset: Dataset) -> Iterator[Picture]:
 def only(settings: AugmentSettings, kind: str) -> AugmentSettings:
     """Return ``settings`` with only ``kind``, at probability 1."""
     every = [field for fields in KINDS.values() for field in fields]
-    off = structs.replace(settings, **dict.fromkeys(every, 0.0))
+    off = structs.replace(settings, **dict.fromkeys(every, 0.0), degrade_probability=1.0)
     on = {field: 1.0 if field in _SURE else getattr(settings, field) for field in KINDS[kind]}
     return structs.replace(off, **on)
 
@@ -79,9 +79,9 @@ def _kinds(recipe: Recipe, dataset: Dataset, kinds: list[str]) -> Any:
         cells = []
         for at in range(len(indices)):
             # A batch for each column: mixup and cutmix draw once for a whole batch.
-            changed, blended = training_batch(
-                images, targets, recipe.loop.sizes[-1], only(recipe.augment, kind), random
-            )
+            settings = only(recipe.augment, kind)
+            changed, blended = training_batch(images, targets, recipe.loop.sizes[-1], settings, random)
+            changed = degrade_batch(changed, settings, random)
             shown = blended[at] if kind in _BLENDING else None
             cells.append(_cell(to_gray_pixels(changed[at, ..., 0]), shown, dataset))
         rows.append(Row(cells, kind))
@@ -95,6 +95,7 @@ def _batch(recipe: Recipe, dataset: Dataset) -> Any:
     chosen = random.choice(len(training), min(rows * columns, len(training)), replace=False)
     targets = training.distributions(len(dataset.labels))[chosen]
     images, shown = training_batch(training.images[chosen], targets, recipe.loop.sizes[-1], recipe.augment, random)
+    images = degrade_batch(images, recipe.augment, random)
     cells = [_cell(to_gray_pixels(image[..., 0]), target, dataset) for image, target in zip(images, shown, strict=True)]
     return draw_grid([Row(cells[at : at + columns]) for at in range(0, len(cells), columns)])
 

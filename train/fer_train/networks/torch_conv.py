@@ -7,6 +7,7 @@ own layer; checkpoints hold this one, which under another backend is Keras' own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -28,9 +29,7 @@ class DirectConv2D(keras.layers.Conv2D):  # type: ignore[misc]
         weights = keras.ops.convert_to_tensor(kernel).to(pixels.dtype).permute(3, 2, 0, 1)
         padding = (0, 0)
         if self.padding == "same":
-            (top, bottom), (left, right) = (
-                _padding(*each) for each in zip(pixels.shape[2:], self.kernel_size, self.strides, strict=True)
-            )
+            (top, bottom), (left, right) = same_padding(pixels.shape[2:], self.kernel_size, self.strides)
             if (top, left) == (bottom, right):
                 padding = (top, left)
             else:
@@ -40,7 +39,10 @@ class DirectConv2D(keras.layers.Conv2D):  # type: ignore[misc]
         return found.permute(0, 2, 3, 1)
 
 
-def _padding(length: int, kernel: int, stride: int) -> tuple[int, int]:
-    """Return the padding before and after ``length`` pixels for ``length / stride`` outputs, rounded up."""
-    whole = max(0, (-(-length // stride) - 1) * stride + kernel - length)
-    return whole // 2, whole - whole // 2
+def same_padding(lengths: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the padding before and after each of ``lengths`` pixels for ``length / stride`` outputs, rounded up."""
+    wholes = [
+        max(0, (-(-length // stride) - 1) * stride + kernel - length)
+        for length, kernel, stride in zip(lengths, kernels, strides, strict=True)
+    ]
+    return [(whole // 2, whole - whole // 2) for whole in wholes]

@@ -52,6 +52,13 @@ class AugmentSettings(Settings, frozen=True):
             " each image."
         ),
     ] = 0.0
+    degrade_probability: Annotated[
+        Share,
+        Meta(
+            description="Probability that an image gets `blur` and `noise`. They come last, and the networks of"
+            " `targets.teacher_models` see the image without them."
+        ),
+    ] = 1.0
     mixup_alpha: Annotated[
         NonNegative,
         Meta(description="Parameter of the Beta distribution of mixup (Zhang et al., arXiv:1710.09412)."),

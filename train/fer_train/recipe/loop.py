@@ -59,6 +59,14 @@ class LoopSettings(Settings, frozen=True):
             " again from training images without augmentation."
         ),
     ] = 0
+    min_save_interval_s: Annotated[
+        NonNegative,
+        Meta(
+            description="Least time between two checkpoints in seconds; 0: one after each epoch. On a GPU, where an"
+            " epoch takes a second, writing takes as long. A killed run repeats the epochs since its last checkpoint."
+            " Needs `averaged_epochs`, since the best epoch may have no checkpoint."
+        ),
+    ] = 0.0
     weight_decay: Annotated[
         NonNegative,
         Meta(description="Decoupled weight decay of the kernels; biases and parameters of BatchNorm have none."),
@@ -119,6 +127,10 @@ class LoopSettings(Settings, frozen=True):
             0 <= self.averaged_epochs <= self.epochs,
             f"averaged_epochs must be in 0..epochs, not {self.averaged_epochs}",
         )
+        require(
+            not self.min_save_interval_s or self.averaged_epochs > 0,
+            "min_save_interval_s needs averaged_epochs above 0",
+        )
 
     @property
     def held_epochs(self) -> int:
@@ -143,6 +155,12 @@ class LoopSettings(Settings, frozen=True):
             return self.learning_rate
         share = 1 - math.sqrt(done) if self.cooldown_epochs else (1 + math.cos(math.pi * done)) / 2
         return self.learning_rate * max(0.0, share)
+
+    def must_save(self, done: int) -> bool:
+        """Return whether a checkpoint after ``done`` epochs is needed, however short the time since the last one."""
+        averaged_or_last = done > self.epochs - max(1, self.averaged_epochs)
+        starts_phase = done == self.precision_from or (self.cooldown_epochs > 0 and done == self.held_epochs)
+        return not self.min_save_interval_s or averaged_or_last or starts_phase
 
     def _size_begins(self) -> tuple[int, ...]:
         return tuple(begin if begin >= 0 else self.epochs + begin for begin in self.size_changes)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from fer_edge.system.files import atomic_path, write_text_atomically
+from fer_edge.types import Float32Array
 from fer_train.data.dataset import PUBLIC_TEST, Dataset, Split
 from fer_train.networks.layers import NORM_IMAGES, count_macs, renew_norm
 from fer_train.networks.model_files import predict_logits
@@ -26,7 +27,11 @@ log = logging.getLogger(__name__)
 
 def validate(model: Any, split: Split) -> dict[str, float]:
     """Return loss (cross-entropy without label smoothing) and top-1 accuracy on the images of ``split``."""
-    logits = predict_logits(model, split.images)
+    return accuracy_of(predict_logits(model, split.images), split)
+
+
+def accuracy_of(logits: Float32Array, split: Split) -> dict[str, float]:
+    """Return what ``validate`` does, for ``logits`` [N, labels] of the images of ``split``."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     log_probability = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return {

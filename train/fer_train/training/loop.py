@@ -20,7 +20,7 @@ import numpy.typing as npt
 from fer_edge.errors import ConfigError, ModelError
 from fer_edge.types import Float32Array
 from fer_train.data.dataset import trainable_rows
-from fer_train.data.samples import Dataset
+from fer_train.data.samples import Dataset, Split
 from fer_train.distributed.strategy import SingleProcessStrategy
 from fer_train.networks.network import Network
 from fer_train.networks.registry import network_of
@@ -30,7 +30,7 @@ from fer_train.splits import PUBLIC_TEST, TRAINING
 from fer_train.training.agreement import facts_of
 from fer_train.training.callbacks import DivergedError, LossCheck, RateSchedule, progress_bar
 from fer_train.training.curves import draw_curves
-from fer_train.training.final_model import validate, write_final_model
+from fer_train.training.final_model import accuracy_of, validate, write_final_model
 from fer_train.training.fine_tuning import first_weights
 from fer_train.training.inputs.batches import TrainingBatches, TrainingSet
 from fer_train.training.inputs.teacher import teacher_of
@@ -53,6 +53,7 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
     start: Path | None = None,
     allow_other_data: bool = False,
     strategy: SingleProcessStrategy | None = None,
+    device: Any = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> Path:
     """Train ``recipe`` on ``dataset`` in the folder ``run``, and return the path of the final model.
@@ -68,6 +69,7 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
         start: The folder of another run to start from.
         allow_other_data: Whether to continue a run that has used another data set so far.
         strategy: The processes that train together. None: only this one.
+        device: The ``torch.device`` of the loop for GPUs, on the PyTorch backend. None: the GPU, if there is one.
         on_epoch: Called with each epoch's line of the history after that is saved. If it raises, the run stops there
             and can be resumed.
 
@@ -99,16 +101,15 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
         if progress.epoch:
             log.info("resuming after epoch %d", progress.epoch)
             strategy.on_main(lambda: complete_epoch(run, progress, recipe.loop))
-        trainer = _Trainer(recipe, network, run, strategy)
+        trainer = _Trainer(recipe, network, run, strategy, device)
         tracking = Tracking(recipe, run, resumed=progress.epoch > 0)
         strategy.on_main(lambda: held.enter_context(tracking))
 
+        saved_at = time.monotonic()
         for epoch in range(progress.epoch, recipe.loop.epochs):
             started = time.monotonic()
             on_training = trainer.train_epoch(epoch, training_set(epoch))
-            on_validation = strategy.on_main(
-                lambda: validate(network.for_validation(strategy.local_copy(trainer.model)), validation)
-            )
+            on_validation = strategy.on_main(lambda: trainer.validate(validation))
             line = {
                 "epoch": epoch + 1,
                 **on_training,
@@ -124,7 +125,9 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
                 save_epoch(trainer.model, run, progress, recipe.loop)
                 draw_curves(progress.history, run / CURVES, dataset.split_names)
 
-            strategy.on_main(save)
+            if recipe.loop.must_save(epoch + 1) or time.monotonic() - saved_at > recipe.loop.min_save_interval_s:
+                strategy.on_main(save)
+                saved_at = time.monotonic()
             strategy.on_main(partial(tracking.epoch, trainer.model, line))
             _log_epoch(line, recipe.loop.epochs, dataset.shown(PUBLIC_TEST))
             if on_epoch:
@@ -146,11 +149,22 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
 class _Trainer:
     """The model of a run, from epoch to epoch."""
 
-    def __init__(self, recipe: Recipe, network: Network, run: Path, strategy: SingleProcessStrategy) -> None:
+    def __init__(
+        self, recipe: Recipe, network: Network, run: Path, strategy: SingleProcessStrategy, device: Any
+    ) -> None:
         self.model: Any = None
         """The Keras model after the last epoch; a new one when the next epoch needs it built differently."""
         self._recipe, self._network, self._run, self._strategy = recipe, network, run, strategy
+        self._device = device
         self._stage: tuple[str, int, int | None] | None = None
+        self._gpu: Any = None
+        """The epochs on a GPU; None: Keras' own loop trains."""
+
+    def validate(self, split: Split) -> dict[str, float]:
+        """Return loss and accuracy of the model on ``split``."""
+        if self._gpu:
+            return accuracy_of(self._gpu.logits(split.images), split)
+        return validate(self._network.for_validation(self._strategy.local_copy(self.model)), split)
 
     def train_epoch(self, epoch: int, training: TrainingSet) -> dict[str, float]:
         """Train ``epoch``, and return loss and accuracy on the augmented images.
@@ -161,6 +175,9 @@ class _Trainer:
         """
         recipe = self._recipe
         self._prepare_model(epoch)
+        if self._gpu:
+            result: dict[str, float] = self._gpu.train(epoch, training, self._network.rate_factor(epoch))
+            return result
         seed_dropout(self.model, recipe.loop.seed, epoch)
         batches = TrainingBatches(training, recipe, epoch, self._strategy.shard)
         rate = RateSchedule(recipe.loop, epoch, len(batches), self._network.rate_factor(epoch))
@@ -188,6 +205,19 @@ class _Trainer:
         if epoch:
             # The optimizer's state belongs to the layers that were trained; for others it starts again.
             self._restore(with_optimizer=network.phase(epoch - 1) == network.phase(epoch))
+        self._gpu = self._gpu_epochs(epoch)
+
+    def _gpu_epochs(self, epoch: int) -> Any:
+        """Return the loop for a GPU that trains the model, or None where Keras' own loop does."""
+        if keras.backend.backend() != "torch" or self._strategy.processes > 1:
+            return None
+        from fer_train.training.gpu.epochs import GpuEpochs, usable_device
+
+        device = self._device or usable_device()
+        if device is None:
+            return None
+        epochs = self._gpu or GpuEpochs(self._recipe, device)
+        return epochs if epochs.use(self.model, epoch) else None
 
     def _restore(self, *, with_optimizer: bool) -> None:
         """Copy the weights in the run's checkpoint to the model, and the optimizer's state if ``with_optimizer``."""

@@ -28,20 +28,30 @@ def augment_batch(
             borderMode=cv2.BORDER_REPLICATE,
         )
         batch[index] = warped
-        if settings.blur:
-            _blur(batch[index], settings.blur, random)
         if settings.erase_probability and random.random() < settings.erase_probability:
             _erase(batch[index], settings.erase_area, random)
     _jitter(batch, settings, random)
-    if settings.noise:
-        _add_noise(batch, settings.noise, random)
     return batch[..., np.newaxis]
+
+
+def degrade_batch(images: Float32Array, settings: AugmentSettings, random: np.random.Generator) -> Float32Array:
+    """Return ``images`` float32 [N, S, S, 1] in 0..255 with blur and noise: what optics and sensor add, so the last."""
+    if not (settings.blur or settings.noise):
+        return images
+    degraded = images.copy()
+    for image in degraded:
+        if settings.degrade_probability == 1 or random.random() < settings.degrade_probability:
+            if settings.blur:
+                _blur(image[..., 0], settings.blur, random)
+            if settings.noise:
+                _add_noise(image, settings.noise, random)
+    return degraded
 
 
 def training_batch(
     images: UInt8Array, targets: Float32Array, size: int, settings: AugmentSettings, random: np.random.Generator
 ) -> tuple[Float32Array, Float32Array]:
-    """Return the network's input for uint8 ``images`` [N, H, W], float32 [N, size, size, 1], and its targets.
+    """Return uint8 ``images`` [N, H, W] as float32 [N, size, size, 1], and their targets, before ``degrade_batch``.
 
     ``targets``, float32 [N, labels], are blended as the images are. If mixup and cutmix are both on, each batch uses
     one of them at random.
@@ -125,7 +135,7 @@ def _blur(image: Float32Array, largest_sigma: float, random: np.random.Generator
         cv2.GaussianBlur(image, (0, 0), sigma, dst=image, borderType=cv2.BORDER_REPLICATE)
 
 
-def _add_noise(batch: Float32Array, largest: float, random: np.random.Generator) -> None:
-    deviation = 255 * random.uniform(0, largest, (len(batch), 1, 1)).astype(np.float32)
-    batch += deviation * random.standard_normal(batch.shape, dtype=np.float32)
-    np.clip(batch, 0, 255, out=batch)
+def _add_noise(image: Float32Array, largest: float, random: np.random.Generator) -> None:
+    deviation = np.float32(255 * random.uniform(0, largest))
+    image += deviation * random.standard_normal(image.shape, dtype=np.float32)
+    np.clip(image, 0, 255, out=image)

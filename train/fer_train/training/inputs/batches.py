@@ -15,7 +15,7 @@ import numpy.typing as npt
 from fer_edge.types import Float32Array, UInt8Array
 from fer_train.distributed.strategy import Shard
 from fer_train.recipe.recipe import Recipe
-from fer_train.training.inputs.augmentation import training_batch
+from fer_train.training.inputs.augmentation import degrade_batch, training_batch
 from fer_train.training.inputs.teacher import Teacher
 
 
@@ -68,8 +68,11 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
             self._training.images[rows], self._training.targets[rows], loop.size_at(self._epoch), augment, random
         )
         ours = self._shard.of(len(rows))
-        images, targets, teacher = images[ours], targets[ours], self._training.teacher
-        return images, teacher.add_share(images, targets) if teacher else targets, self._weights[rows][ours]
+        if teacher := self._training.teacher:
+            # It sees what the network is to see through blur and noise.
+            targets = teacher.add_share(images, targets)
+        images = degrade_batch(images, augment, random)
+        return images[ours], targets[ours], self._weights[rows][ours]
 
 
 def class_weights(labels: npt.NDArray[np.integer[Any]], label_count: int, scheme: str) -> Float32Array:

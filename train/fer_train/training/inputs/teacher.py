@@ -47,13 +47,13 @@ class Teacher:
             ModelError: if it is not a network for ``labels``.
         """
         self.share = share
-        self._mirrored = mirrored
-        self._networks = [_load(path, tuple(labels), precision) for path in models]
+        self.mirrored = mirrored
+        self.networks = [_load(path, tuple(labels), precision) for path in models]
 
     def add_share(self, images: Float32Array, targets: Float32Array) -> Float32Array:
         """Return ``targets`` [N, labels] plus the teacher's share, for ``images`` float32 [N, S, S, 1] in 0..255."""
-        views = [images, np.ascontiguousarray(images[:, :, ::-1])] if self._mirrored else [images]
-        answers = [self._answers(network, view) for network in self._networks for view in views]
+        views = [images, np.ascontiguousarray(images[:, :, ::-1])] if self.mirrored else [images]
+        answers = [self._answers(network, view) for network in self.networks for view in views]
         return np.asarray(targets + self.share * np.mean(answers, axis=0), dtype=np.float32)
 
     def _answers(self, network: Any, images: Float32Array) -> Float32Array:
