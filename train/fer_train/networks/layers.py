@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fer_edge.types import UInt8Array
+from fer_edge.types import Float32Array, UInt8Array
 
 NORM_IMAGES = 8192
 """Training images from which BatchNorm's statistics are computed; as many as MMClassification's PreciseBNHook takes."""
@@ -43,15 +43,15 @@ def count_layer_macs(layer: Any) -> int:
     return 0
 
 
-def renew_norm(model: Any, images: UInt8Array) -> None:
+def renew_norm(model: Any, images: UInt8Array | Float32Array) -> None:
     """Set the running statistics of ``model``'s BatchNorm layers to mean and variance over ``images``.
 
-    In training, these statistics are running means over changing weights and augmented images, which a device never
-    sees ("PreciseBN": Wu and Johnson, arXiv:2105.07576). Layers that are not trainable keep theirs.
+    In training, these statistics are running means over changing weights ("PreciseBN": Wu and Johnson,
+    arXiv:2105.07576). Layers that are not trainable keep theirs.
 
     Args:
         model: A Keras model from raw pixels.
-        images: uint8 [N, H, W], not augmented.
+        images: uint8 or float32 [N, H, W] in 0..255.
     """
     import keras
 

@@ -56,9 +56,16 @@ class LoopSettings(Settings, frozen=True):
         Meta(
             description="0: the epoch with the best validation accuracy is the run's model. Otherwise the model is the"
             " mean of the weights at the end of this number of last epochs, with statistics of BatchNorm computed"
-            " again from training images without augmentation."
+            " again from `norm_images`."
         ),
     ] = 0
+    norm_images: Annotated[
+        Literal["plain", "augmented"],
+        Meta(
+            description="Training images from which the statistics of BatchNorm are computed for `averaged_epochs`:"
+            " as they are, or augmented as in training, which was better with strong augmentation (train/RESULTS.md)."
+        ),
+    ] = "plain"
     min_save_interval_s: Annotated[
         NonNegative,
         Meta(

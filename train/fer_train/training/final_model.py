@@ -11,12 +11,13 @@ import keras
 import numpy as np
 
 from fer_edge.system.files import atomic_path, write_text_atomically
-from fer_edge.types import Float32Array
+from fer_edge.types import Float32Array, UInt8Array
 from fer_train.data.dataset import PUBLIC_TEST, Dataset, Split
 from fer_train.networks.layers import NORM_IMAGES, count_macs, renew_norm
 from fer_train.networks.model_files import predict_logits
 from fer_train.networks.network import Network
 from fer_train.recipe.recipe import Recipe
+from fer_train.training.inputs.augmentation import degrade_batch, training_batch
 from fer_train.training.inputs.batches import TrainingSet
 from fer_train.training.run_folder.files import BEST, MODEL, RUN
 from fer_train.training.run_folder.history import Progress
@@ -112,5 +113,17 @@ def _averaged(recipe: Recipe, network: Network, run: Path, training: TrainingSet
     model.set_weights(mean)
     chosen = np.random.default_rng(recipe.loop.seed).permutation(len(training))[:NORM_IMAGES]
     model = network.for_validation(model)
-    renew_norm(model, training.images[np.sort(chosen)])
+    images = training.images[np.sort(chosen)]
+    renew_norm(model, _augmented(recipe, images) if recipe.loop.norm_images == "augmented" else images)
     return network.for_inference(model), epochs
+
+
+def _augmented(recipe: Recipe, images: UInt8Array) -> Float32Array:
+    """Return uint8 ``images`` [N, H, W] as the last epoch gets them, float32 [N, S, S]."""
+    random = np.random.default_rng(recipe.loop.seed)
+    found = []
+    for batch in np.array_split(images, -(-len(images) // recipe.loop.batch_size)):
+        targets = np.zeros((len(batch), 1), np.float32)  # they are blended too, and not needed
+        blended, _ = training_batch(batch, targets, recipe.loop.sizes[-1], recipe.augment, random)
+        found.append(degrade_batch(blended, recipe.augment, random)[..., 0])
+    return np.concatenate(found)
