@@ -51,7 +51,7 @@ FER := tensorflow-cpu 'opencv-python-headless<5' 'setuptools<81' requests pandas
 # The Debian release that `make test-arm` emulates, `make test-systemd` starts and `make test-bare` makes: bookworm or trixie.
 SUITE ?= bookworm
 
-BUNDLES := fer-edge-s fer-edge-xs
+BUNDLES := fer-edge-m fer-edge-s fer-edge-xs
 MACHINE := $(shell uname -m)
 
 .PHONY: help demo test test-slow test-backends run-test-backends test-tune test-kills test-home-assistant test-locks test-arm test-picamera2 test-systemd test-v4l2 test-mcu bench-mcu test-bare test-real-image test-image boot-test fuzz fuzz-ci fuzz-smoke soak day bench-write bench-fleet bench-decoders legacy-env fer-env bench bench-pages settings recipes gate docs lint format lock audit build clean distclean test-update chains boards
@@ -172,7 +172,7 @@ bench: $(VENV)/.dev ## measure the released models again, on an idle machine, an
 		$(BIN)/fer-edge bench --bundle models/$$bundle --final --rounds 10 --json benchmarks/results/$$bundle-$(MACHINE).json \
 			|| exit 1; done
 	fer=$$(ls $(FER_VENV)/.installed 2>/dev/null); $(BIN)/fer-edge bench pipeline --bundle models/fer-edge-s \
-		--keras models/checkpoints/fer-edge-s-mean $${fer:+--fer $(FER_VENV)/bin/python} --json benchmarks/results/pipeline-$(MACHINE).json
+		--keras models/checkpoints/fer-edge-s $${fer:+--fer $(FER_VENV)/bin/python} --json benchmarks/results/pipeline-$(MACHINE).json
 	mkdir -p benchmarks/results/public
 	$(BIN)/fer-edge bench sequence --bundle models/fer-edge-s --rounds 3 --no-costs --json benchmarks/results/public/sequence-$(MACHINE).json
 	$(BIN)/fer-edge bench sequence --bundle models/fer-edge-s --final --public benchmarks/results/public/sequence-$(MACHINE).json \

@@ -35,7 +35,10 @@ CARD = "MODEL_CARD.md"
 MACHINE = "x86_64"
 """The tables use the reports of this architecture."""
 BEGIN, END = "<!-- numbers: make bench -->\n", "<!-- end of numbers -->\n"
-COLUMNS = (("fer-edge-s", "float32"), ("fer-edge-s", "int8"), ("fer-edge-xs", "float32"), ("fer-edge-xs", "int8"))
+BUNDLES = ("fer-edge-m", "fer-edge-s", "fer-edge-xs")
+COLUMNS = tuple((bundle, variant) for bundle in BUNDLES for variant in ("float32", "int8"))
+ON_MCU = ("fer-edge-xs", "fer-edge-s")
+"""The bundles that fit a microcontroller."""
 SHORT = ("file", "PrivateTest top-1, 95 % interval", "one inference, one thread, p50 / p95 / p99 ms")
 """The rows of README.md."""
 OTHERS = {
@@ -73,12 +76,13 @@ def page_block() -> str:
 def card_block(bundle: str) -> str:
     """Return the block of a model card: the columns of its bundle."""
     measured = _table([column for column in COLUMNS if column[0] == bundle])
-    return f"## Measured at the release\n\n{measured}\n\n## On a microcontroller\n\n{_on_mcu((bundle,))}"
+    mcu = f"\n## On a microcontroller\n\n{_on_mcu((bundle,))}" if bundle in ON_MCU else ""
+    return f"## Measured at the release\n\n{measured}\n{mcu}"
 
 
 def mcu_block() -> str:
     """Return the block of the page about microcontrollers: memory of all bundles."""
-    return _on_mcu(tuple(dict.fromkeys(name for name, _ in reversed(COLUMNS))))
+    return _on_mcu(ON_MCU)
 
 
 def replaced(text: str, block: str, path: Path) -> str:
@@ -96,7 +100,7 @@ def documents() -> dict[Path, str]:
         path: replaced(path.read_text(encoding="utf-8"), block(), path)
         for path, block in ((README, readme_block), (PAGE, page_block), (MCU_PAGE, mcu_block))
     }
-    for bundle in dict.fromkeys(name for name, _ in COLUMNS):
+    for bundle in BUNDLES:
         card = MODELS / bundle / CARD
         text = card.read_text(encoding="utf-8")
         if BEGIN not in text:  # convert has just written it

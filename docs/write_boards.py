@@ -25,7 +25,7 @@ from fer_edge.model.manifest import read_manifest
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docs" / "explanation" / "boards.md"
 DEVICES = ROOT / "benchmarks" / "results" / "devices"
-BUNDLES = ("fer-edge-s", "fer-edge-xs")
+BUNDLES = ("fer-edge-m", "fer-edge-s", "fer-edge-xs")
 SIZES = ((320, 240), (640, 480))
 """The frames that ``fer-edge bench device`` shows."""
 
@@ -96,7 +96,7 @@ whose time is proportional to the number of pixels. Estimates for one core:
 def page(reports: Path = DEVICES) -> str:
     """Return the text of boards.md. Raises InputError if a file in ``reports`` is not a report of a device."""
     macs = {name: int(read_manifest(ROOT / "models" / name).training["macs"]) for name in BUNDLES}
-    small, large = (_x86_speed(name) for name in reversed(BUNDLES))
+    small, large = _x86_speed("fer-edge-xs"), _x86_speed("fer-edge-s")
     return PAGE.format(
         measured=measured(reports),
         published=_published(),

@@ -9,8 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from fer_train.training.run_folder.files import BEST, CHECKPOINT, HELD, HISTORY,
 from support.data.fer2013 import write_mini_fer2013
 from support.training.mini_run import RECIPE, fer_edge
 from support.training.runs import cut_back
+from support.training.torch_process import run_on_torch
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch is not installed: make test-backends"
@@ -30,15 +29,7 @@ pytestmark = pytest.mark.skipif(
 HELD_RECIPE = RECIPE.replace("size_changes = [2]", "size_changes = [-1]\ncooldown_epochs = 1")
 
 
-def on_torch(code: str, *arguments: str | Path) -> None:
-    """Run ``code`` in a Python with Keras on PyTorch; its assertions are those of the test."""
-    prelude = """
-import sys
-import numpy as np
-from pathlib import Path
-from fer_train.backend import load_keras
-keras = load_keras("torch")
-import torch
+LAYERS = """
 from fer_train.networks.blocks import LayerKinds
 from fer_train.networks.torch_conv import DirectConv2D
 from fer_train.networks.torch_norm import FusedBatchNormalization
@@ -59,14 +50,11 @@ def layers(channels=6, **options):
 def batch(shape=(8, 5, 7, 6)):
     return np.random.default_rng(9).normal(0.7, 2, shape).astype("float32")
 """
-    done = subprocess.run(
-        [sys.executable, "-c", prelude + code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+
+
+def on_torch(code: str, *arguments: str | Path) -> None:
+    """Run ``code`` in a Python with Keras on PyTorch and with ``LAYERS``."""
+    run_on_torch(LAYERS + code, *arguments)
 
 
 def test_the_fused_norm_answers_and_learns_as_keras_own() -> None:

@@ -89,7 +89,7 @@ def test_a_card_says_nothing_of_fer2013_where_other_images_were_trained_on(
         assert wrong not in card
 
 
-@pytest.mark.parametrize("name", ["fer-edge-s", "fer-edge-xs"])
+@pytest.mark.parametrize("name", ["fer-edge-m", "fer-edge-s", "fer-edge-xs"])
 def test_the_released_cards_are_those_of_their_manifests(name: str) -> None:
     """`make bench` adds the measured numbers below its mark."""
     folder = Path(__file__).parents[2] / "models" / name

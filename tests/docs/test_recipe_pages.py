@@ -29,7 +29,7 @@ def test_each_key_is_described() -> None:
             assert description.endswith(".") and len(description) > 20, f"{section} {name}"
 
 
-@pytest.mark.parametrize("path", sorted((CHECKOUT / "train" / "configs").glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((CHECKOUT / "train" / "configs").rglob("*.toml")), ids=lambda path: path.stem)
 def test_the_schema_accepts_each_committed_recipe(path: Path) -> None:
     jsonschema.validate(tomllib.loads(path.read_text(encoding="utf-8")), json.loads(SCHEMA.read_text(encoding="utf-8")))
 

@@ -25,7 +25,10 @@ from support.environments.fresh_install import CHECKOUT
 from support.processes.edge_command import clean_environment
 
 _FENCED = re.compile(r"^```(?P<info>[^\n]*)\n(?P<text>.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-_READ_BY_PAGES = ("docs", "models/fer-edge-s", "models/fer-edge-xs", "benchmarks/results", "convert/gate.toml")
+_READ_BY_PAGES = (
+    *("docs", "models/fer-edge-m", "models/fer-edge-s", "models/fer-edge-xs"),
+    *("benchmarks/results", "convert/gate.toml"),
+)
 """Files and folders of a checkout."""
 
 

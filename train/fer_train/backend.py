@@ -43,6 +43,20 @@ def load_keras(backend: str | None = None, *, extra: str = "train") -> Any:
         raise MissingExtraError(missing, missing if missing in ("jax", "torch") else extra) from error
 
 
+def backend_for_training() -> str | None:
+    """Return "torch" if PyTorch has a GPU here, or is the only backend installed; None: as ``load_keras`` chooses.
+
+    KERAS_BACKEND goes before it.
+    """
+    if "KERAS_BACKEND" in os.environ or importlib.util.find_spec("torch") is None:
+        return None
+    if importlib.util.find_spec("tensorflow") is None:
+        return "torch"
+    import torch
+
+    return "torch" if torch.cuda.is_available() else None
+
+
 def check_packages() -> None:
     """Check that the packages for training are installed, other than a backend; imports nothing.
 

@@ -15,14 +15,14 @@ CHECKPOINTS = Path(__file__).parents[3] / "models" / "checkpoints"
 
 def runs(folder: Path) -> Path:
     """Make a folder with two real runs, one without its record and three epochs, and a damaged one."""
-    for name in ("fer-edge-s-long", "fer-edge-xs-patient"):
+    for name in ("fer-edge-s", "fer-edge-xs"):
         (folder / name).mkdir(parents=True)
         for file in ("config.toml", "history.jsonl", "run.json", "model.keras"):
             shutil.copyfile(CHECKPOINTS / name / file, folder / name / file)
     stopped = folder / "stopped"
     stopped.mkdir()
-    shutil.copyfile(CHECKPOINTS / "fer-edge-s-long" / "config.toml", stopped / "config.toml")
-    lines = (CHECKPOINTS / "fer-edge-s-long" / "history.jsonl").read_text().splitlines(keepends=True)
+    shutil.copyfile(CHECKPOINTS / "fer-edge-s" / "config.toml", stopped / "config.toml")
+    lines = (CHECKPOINTS / "fer-edge-s" / "history.jsonl").read_text().splitlines(keepends=True)
     (stopped / "history.jsonl").write_text("".join(lines[:5]))
     damaged = folder / "damaged"
     damaged.mkdir()
@@ -36,14 +36,14 @@ def test_the_table_and_its_json(tmp_path: Path) -> None:
     shown = fer_edge("runs", folder)
     assert shown.returncode == 0, shown.stderr
     lines = shown.stdout.splitlines()
-    assert [line.split()[0] for line in lines[2:]] == ["damaged", "fer-edge-s-long", "fer-edge-xs-patient", "stopped"]
+    assert [line.split()[0] for line in lines[2:]] == ["damaged", "fer-edge-s", "fer-edge-xs", "stopped"]
     done = fer_edge("runs", "--json", cwd=tmp_path)  # ./runs by default
     found = {each["run"]: each for each in json.loads(done.stdout)}
-    record = json.loads((folder / "fer-edge-s-long" / "run.json").read_text())
-    ours = found["fer-edge-s-long"]
+    record = json.loads((folder / "fer-edge-s" / "run.json").read_text())
+    ours = found["fer-edge-s"]
     assert (ours["accuracy"], ours["split"]) == (record["public_test_accuracy"], "PublicTest")
     assert (ours["parameters"], ours["finished"], ours["state"]) == (record["params"], True, "finished")
-    assert ours["bytes"] == (folder / "fer-edge-s-long" / "model.keras").stat().st_size
+    assert ours["bytes"] == (folder / "fer-edge-s" / "model.keras").stat().st_size
     history = [json.loads(line) for line in (folder / "stopped" / "history.jsonl").read_text().splitlines()]
     assert found["stopped"]["accuracy"] == max(line["val_accuracy"] for line in history)
     assert found["stopped"]["state"].startswith("stopped: 5 of ")
@@ -53,18 +53,20 @@ def test_the_table_and_its_json(tmp_path: Path) -> None:
 
 def test_when_is_the_recorded_start_or_else_the_last_change(tmp_path: Path) -> None:
     folder = runs(tmp_path / "runs")
-    record = json.loads((folder / "fer-edge-s-long" / "run.json").read_text())
-    (folder / "fer-edge-s-long" / "run.json").write_text(
-        json.dumps({**record, "started_at": "2026-01-02T03:04:05+00:00"})
+    record = json.loads((folder / "fer-edge-s" / "run.json").read_text())
+    (folder / "fer-edge-s" / "run.json").write_text(json.dumps({**record, "started_at": "2026-01-02T03:04:05+00:00"}))
+    small = folder / "fer-edge-xs" / "run.json"  # as earlier versions wrote it
+    small.write_text(
+        json.dumps({key: value for key, value in json.loads(small.read_text()).items() if key != "started_at"})
     )
     (folder / "stopped" / "data.json").write_text('{"started_at": "2026-02-03T04:05:06+00:00", "sets": []}')
     for name in ("config.toml", "history.jsonl", "run.json"):
-        os.utime(folder / "fer-edge-xs-patient" / name, (1e9, 1e9))
+        os.utime(folder / "fer-edge-xs" / name, (1e9, 1e9))
     done = fer_edge("runs", "--json", folder)
     when = {each["run"]: datetime.fromisoformat(each["when"]).astimezone(UTC) for each in json.loads(done.stdout)}
-    assert when["fer-edge-s-long"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert when["fer-edge-s"] == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert when["stopped"] == datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
-    assert when["fer-edge-xs-patient"].timestamp() == 1e9
+    assert when["fer-edge-xs"].timestamp() == 1e9
 
 
 def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
@@ -73,5 +75,5 @@ def test_a_folder_without_runs_is_refused(tmp_path: Path) -> None:
 
 
 def test_one_run_is_a_table_of_one_row() -> None:
-    shown = fer_edge("runs", CHECKPOINTS / "fer-edge-s-long")
+    shown = fer_edge("runs", CHECKPOINTS / "fer-edge-s")
     assert len(shown.stdout.splitlines()) == 3

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fer_edge.errors import ConfigError, InputError
 from fer_edge.system.messages import printable
-from fer_train.backend import check_packages, load_keras
+from fer_train.backend import backend_for_training, check_packages, load_keras
 from fer_train.distributed.addresses import check_coordinator, check_own_name
 from fer_train.distributed.strategy import ProcessRank, SingleProcessStrategy, connect
 from fer_train.distributed.supervisor import run_supervised
@@ -78,7 +78,7 @@ def _train(
     dataset = load_data(recipe.data, arguments.data, skip_bad=arguments.skip_bad_rows)
     targets = training_targets(recipe.targets, dataset, arguments.data)
     # Last, since it takes seconds: report errors in the rest before it.
-    load_keras("jax" if rank else None)
+    load_keras("jax" if rank else backend_for_training())
     strategy = make_strategy()
     from fer_train.training.loop import train
 

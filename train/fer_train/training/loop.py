@@ -134,7 +134,7 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
                 on_epoch(line)
 
         def write() -> str:
-            made_by: dict[str, Any] = {"git": revision, "processes": strategy.processes}
+            made_by: dict[str, Any] = {"git": revision, "processes": strategy.processes, **trainer.hardware}
             if (start_time := started_at(run)) is not None:
                 made_by["started_at"] = start_time.isoformat()
             if len(sets := learned_sets(run)) > 1:
@@ -159,6 +159,11 @@ class _Trainer:
         self._stage: tuple[str, int, int | None] | None = None
         self._gpu: Any = None
         """The epochs on a GPU; None: Keras' own loop trains."""
+
+    @property
+    def hardware(self) -> dict[str, str]:
+        """What the record of the run says about the hardware: the name of the GPU, if one trains."""
+        return {"gpu": self._gpu.device_name} if self._gpu else {}
 
     def validate(self, split: Split) -> dict[str, float]:
         """Return loss and accuracy of the model on ``split``."""

@@ -47,12 +47,20 @@ class GpuEpochs:
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
 
+    @property
+    def device_name(self) -> str:
+        """The name of the GPU, such as "NVIDIA H200", or the type of another device."""
+        if self._device.type != "cuda":
+            return self._device.type
+        name: str = torch.cuda.get_device_name(self._device)
+        return name
+
     def use(self, model: Any, epoch: int) -> bool:
         """Train ``model``, compiled for ``epoch``, from now on; return False if it has a layer that is unknown here."""
         try:
             network = TorchNetwork(model, self._device, self._recipe.loop.precision_at(epoch))
         except UnsupportedLayerError as error:
-            log.info("trained by Keras' own loop, which takes longer on a GPU: %s", error)
+            log.info("training by Keras' own loop, which takes longer on a GPU: %s", error)
             return False
         self._model, self._network = model, network
         self._update = update_for(network.trained, model.optimizer)
@@ -60,6 +68,7 @@ class GpuEpochs:
             network.read_slots(slots, variables)
         self._done = int(model.optimizer.iterations.numpy())
         self._steps = None
+        log.info("training on %s", self.device_name)
         return True
 
     def train(self, epoch: int, training: TrainingSet, rate_factor: float) -> dict[str, float]:
