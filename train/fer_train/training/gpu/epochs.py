@@ -50,10 +50,8 @@ class GpuEpochs:
     @property
     def device_name(self) -> str:
         """The name of the GPU, such as "NVIDIA H200", or the type of another device."""
-        if self._device.type != "cuda":
-            return self._device.type
-        name: str = torch.cuda.get_device_name(self._device)
-        return name
+        kind: str = self._device.type
+        return str(torch.cuda.get_device_name(self._device)) if kind == "cuda" else kind
 
     def use(self, model: Any, epoch: int) -> bool:
         """Train ``model``, compiled for ``epoch``, from now on; return False if it has a layer that is unknown here."""
