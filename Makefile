@@ -169,7 +169,7 @@ bench: $(VENV)/.dev ## measure the released models again, on an idle machine, an
 	@$(MAKE) --no-print-directory legacy-env || echo "going on without tflite-runtime" >&2
 	@$(MAKE) --no-print-directory fer-env || echo "going on without the fer package" >&2
 	for bundle in $(BUNDLES); do \
-		$(BIN)/fer-edge bench --bundle models/$$bundle --final --rounds 10 --json benchmarks/results/$$bundle-$(MACHINE).json \
+		$(BIN)/fer-edge bench --bundle models/$$bundle --final --views --rounds 10 --json benchmarks/results/$$bundle-$(MACHINE).json \
 			|| exit 1; done
 	fer=$$(ls $(FER_VENV)/.installed 2>/dev/null); $(BIN)/fer-edge bench pipeline --bundle models/fer-edge-s \
 		--keras models/checkpoints/fer-edge-s $${fer:+--fer $(FER_VENV)/bin/python} --json benchmarks/results/pipeline-$(MACHINE).json

@@ -258,6 +258,8 @@ ROWS: tuple[tuple[str, Callable[[Column], str]], ...] = (
     ("PrivateTest top-1, 95 % interval", _private),
     ("… without exact duplicates in other splits", _part("leak_free")),
     ("… nor near duplicates in Training", _part("distinct")),
+    ("… mean of the image and its mirror image", _part("mirrored")),
+    ("… mean of ten crops, as papers report it", _part("ten_crops")),
     ("… by the majority of ten raters (FER+)", _part("ferplus")),
     ("… recall of disgust", _recall("disgust")),
     ("… recall of fear", _recall("fear")),

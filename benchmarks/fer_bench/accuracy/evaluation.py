@@ -54,7 +54,11 @@ def split_of(dataset: Dataset, name: str) -> tuple[UInt8Array, IntArray]:
 
 def run_on_split(runner: ModelRunner, dataset: Dataset, split: str) -> Float32Array:
     """Return logits float32 [N, labels] of a split; columns are in the data set's label order."""
-    images, _ = split_of(dataset, split)
+    return logits_of(runner, split_of(dataset, split)[0], dataset)
+
+
+def logits_of(runner: ModelRunner, images: UInt8Array, dataset: Dataset) -> Float32Array:
+    """Return logits float32 [N, labels] of uint8 [N, H, W]; columns are in the label order of ``dataset``."""
     logits = runner.logits(images)
     if runner.labels is None:
         if logits.shape[1] != len(dataset.labels):

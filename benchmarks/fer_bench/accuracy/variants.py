@@ -12,6 +12,7 @@ import msgspec
 from fer_bench import metrics
 from fer_bench.accuracy.evaluation import Evaluation, evaluate, share
 from fer_bench.accuracy.groups import Groups, by_group
+from fer_bench.accuracy.views import VIEWED, views_of
 from fer_bench.metrics import IntArray
 from fer_bench.results import REFERENCE, AccuracyResult, ClassRecall, ReliabilityBin
 from fer_bench.results.hex_bits import to_hex
@@ -39,6 +40,19 @@ class Yardsticks:
     majority: IntArray | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Further:
+    """What is measured beyond top-1.
+
+    ``votes`` are from ``ferplus_votes`` (None: no accuracy by FER+), ``groups`` from ``read_groups``; ``views``: also
+    the mean of several views of each image.
+    """
+
+    votes: dict[str, Float32Array] | None = None
+    groups: Groups | None = None
+    views: bool = False
+
+
 def ferplus_votes(dataset: Dataset, source: Path | None) -> dict[str, Float32Array] | None:
     """Return FER+'s votes by split for the data from ``source``; None, and a line on stderr, if there are none."""
     try:
@@ -53,24 +67,26 @@ def measure_accuracy(
     variants: tuple[str, ...],
     dataset: Dataset,
     split: str,
-    votes: dict[str, Float32Array] | None = None,
-    groups: Groups | None = None,
+    further: Further = Further(),
     open_variant: OpenVariant = BundleRunner,
 ) -> dict[str, AccuracyResult]:
     """Measure ``variants`` on one split, and compare each with float32 if that is one of them.
 
-    ``votes`` are from ``ferplus_votes``; without them, there is no accuracy by FER+. ``groups`` are from
-    ``read_groups``. ``open_variant`` returns what computes the logits, here or on a device.
+    ``open_variant`` returns what computes the logits, here or on a device.
     """
+    votes, groups = further.votes, further.groups
     majority = None if votes is None else majority_labels(votes[split], dataset.labels)
     yardsticks = Yardsticks(leak_free_test(dataset, split), distinct_test(dataset, split), majority)
-    found = {}
+    found, several = {}, {}
     for name in variants:
         with open_variant(bundle, name) as runner:
             found[name] = evaluate(runner, dataset, split)
+            several[name] = views_of(runner, dataset, split) if further.views and name in VIEWED else {}
     reference = found.get(REFERENCE)
     results = {
-        name: compare(evaluation, None if name == REFERENCE else reference, yardsticks)
+        name: msgspec.structs.replace(
+            compare(evaluation, None if name == REFERENCE else reference, yardsticks), **several[name]
+        )
         for name, evaluation in found.items()
     }
     if groups is None:

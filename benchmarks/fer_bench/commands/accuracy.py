@@ -7,7 +7,7 @@ import functools
 
 from fer_bench.accuracy import split_of
 from fer_bench.accuracy.groups import read_groups
-from fer_bench.accuracy.variants import OpenVariant, ferplus_votes, measure_accuracy
+from fer_bench.accuracy.variants import Further, OpenVariant, ferplus_votes, measure_accuracy
 from fer_bench.commands.delivery import bundle_path, check_outputs, deliver, describe_bundle, variant_results
 from fer_bench.commands.remote import open_device
 from fer_bench.extras import require
@@ -66,7 +66,7 @@ def measure(
     for split in splits:
         split_of(dataset, split)
     groups = None if arguments.groups is None else read_groups(arguments.groups, dataset)
-    votes = ferplus_votes(dataset, arguments.data)
-    by_split = [measure_accuracy(bundle, variants, dataset, split, votes, groups, open_variant) for split in splits]
+    further = Further(ferplus_votes(dataset, arguments.data), groups, arguments.views)
+    by_split = [measure_accuracy(bundle, variants, dataset, split, further, open_variant) for split in splits]
     accuracies = {name: tuple(found[name] for found in by_split) for name in variants}
     return DatasetInfo(dataset.name, dataset.rows_sha256), accuracies

@@ -155,6 +155,11 @@ def _add_options(parser: argparse.ArgumentParser, override: dict[str, Any], *, a
             metavar="CSV",
             help="also measure the accuracy in groups of images: columns split, row, and one for each attribute",
         )
+        add(
+            "--views",
+            action="store_true",
+            help="also average float32 and int8 over image and mirror image, and over ten crops, as papers do",
+        )
     if latency:
         _add_latency_options(add)
 

@@ -30,6 +30,8 @@ _ACCURACY_COLUMNS: tuple[tuple[str, Callable[[AccuracyResult], str]], ...] = (
     ("top-1 % (95 %)", lambda found: f"{percent(found.accuracy, 2)} ({percent(found.low)}–{percent(found.high)})"),
     ("leak-free", lambda found: _or_none(found.leak_free, lambda part: percent(part.accuracy, 2))),
     ("distinct", lambda found: _or_none(found.distinct, lambda part: percent(part.accuracy, 2))),
+    ("mirror", lambda found: _or_none(found.mirrored, lambda part: percent(part.accuracy, 2))),
+    ("ten crops", lambda found: _or_none(found.ten_crops, lambda part: percent(part.accuracy, 2))),
     ("FER+", lambda found: _or_none(found.ferplus, lambda part: percent(part.accuracy, 2))),
     ("balanced", lambda found: percent(found.balanced_accuracy, 2)),
     ("macro-F1", lambda found: percent(macro_f1(found.confusion), 2)),
@@ -248,6 +250,10 @@ def _accuracy_notes(report: BenchmarkReport, dataset: str) -> list[str]:
     if any(result.distinct for result in found.values()):
         lines.append(
             "distinct: leak-free, and without near duplicates in Training (correlation 0.98 at 12 x 12 pixels)"
+        )
+    if any(result.mirrored for row in report.results for result in row.accuracy):
+        lines.append(
+            "mirror, ten crops: top-1 of the mean over 2 and 10 views of each image, for comparison with papers"
         )
     if any(result.ferplus for result in found.values()):
         lines.append("FER+: share of the images with the label that most of its raters gave")

@@ -120,6 +120,13 @@ class AccuracyResult(Section, frozen=True):
         ShareResult | None,
         Meta(description="Leak-free, and without near duplicates in Training; null if it was not measured."),
     ] = None
+    mirrored: Annotated[
+        ShareResult | None, Meta(description="By the mean of the image and its mirror image, with --views.")
+    ] = None
+    ten_crops: Annotated[
+        ShareResult | None,
+        Meta(description="By the mean of ten crops of 44/48 of the side, enlarged, with --views."),
+    ] = None
     attributes: Annotated[
         tuple[AttributeResult, ...], Meta(description="Accuracy in groups of images, of a file with --groups.")
     ] = ()
