@@ -254,3 +254,15 @@ assert lines[-1]["loss"] < lines[0]["loss"] - 0.1, lines
         tmp_path,
         tmp_path / "taught.toml",
     )
+
+
+def test_pytorch_is_chosen_where_it_has_a_gpu() -> None:
+    run_on_torch("""
+import os
+from fer_train.backend import backend_for_training
+del os.environ["KERAS_BACKEND"]
+torch.cuda.is_available = lambda: True
+assert backend_for_training() == "torch"
+os.environ["KERAS_BACKEND"] = "jax"  # the user's choice
+assert backend_for_training() is None
+""")
