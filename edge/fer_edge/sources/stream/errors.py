@@ -25,11 +25,17 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Finding(NamedTuple):
-    """Why the stream cannot be opened, where the server redirects to, if it does, and whether it sends a playlist."""
+    """Why the stream cannot be opened.
+
+    Attributes:
+        problem: The reason.
+        location: Where the server redirects to, if it does.
+        final: Whether FFmpeg must not try (a playlist) or cannot succeed (no connection).
+    """
 
     problem: str
     location: str | None = None
-    playlist: bool = False
+    final: bool = False
 
 
 def examine(url: str, timeout_s: float) -> Finding:
@@ -39,9 +45,9 @@ def examine(url: str, timeout_s: float) -> Finding:
     try:
         answer = ask(parts, timeout_s)
     except UnicodeError:  # a label of the host name is empty or too long
-        return Finding(f"{parts.hostname} is not a valid host name")
+        return Finding(f"{parts.hostname} is not a valid host name", final=True)
     except OSError as error:
-        return Finding(_connection_problem(error, parts, where, timeout_s))
+        return Finding(_connection_problem(error, parts, where, timeout_s), final=True)
     if answer is None:
         return Finding(f"{where} does not speak {parts.scheme.rstrip('s').upper()}")
     location = answer.header("location") if answer.status in _REDIRECTS else None

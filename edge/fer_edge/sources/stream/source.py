@@ -63,7 +63,7 @@ def _open(uri: str, settings: SourceSettings, *, by_pyav: bool) -> Decoder:
     for _ in range(MAX_REDIRECTS + 1):
         ask_first = not by_pyav and must_ask_first(url)
         finding = _examine(url, settings.timeout_s) if ask_first else None
-        if finding is None or not (finding.location or finding.playlist):
+        if finding is None or not (finding.location or finding.final):
             decoder = _by_pyav(url, settings) if by_pyav else _by_opencv(url, settings)
             if decoder is not None:
                 return decoder
