@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -69,13 +70,19 @@ def kept(cache: Path, name: str, made_from: bytes, build: Callable[[Path], None]
         except BlockingIOError:
             raise InputError(f"another run of these tests works in {cache}") from None
         folder = cache / f"{name}-{hashlib.sha256(made_from).hexdigest()[:12]}"
+        # If this process is killed, programs that it started may go on writing for a while. They must neither fail the
+        # deletion at the next start nor write into its folder, so that its name has a number.
+        for outdated in set(cache.glob(f"{name}-*")) - {folder}:
+            shutil.rmtree(outdated, ignore_errors=True)
         if not folder.exists():
-            for outdated in cache.glob(f"{name}-*"):
-                shutil.rmtree(outdated)
-            unfinished = cache / f"{name}-unfinished"
+            unfinished = cache / f"{name}-unfinished-{os.getpid()}"
             unfinished.mkdir()
-            build(unfinished)
-            unfinished.rename(folder)
+            try:
+                build(unfinished)
+                unfinished.rename(folder)
+            except BaseException:
+                shutil.rmtree(unfinished, ignore_errors=True)
+                raise
         yield folder
 
 

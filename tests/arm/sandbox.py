@@ -21,6 +21,8 @@ _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _HANDLER = _BINFMT / "qemu-aarch64"
 _HANDLER_LINE = Path("/usr/lib/binfmt.d/qemu-aarch64.conf")
 
+_ENDING_S = 30
+"""mmdebstrap needs about 3 s to end."""
 _TOLD = 4000
 """Characters of a failed program's output that an error shows, from its end."""
 _PACKAGE_OF = {"qemu-aarch64-static": "qemu-user-static", "mmdebstrap": "mmdebstrap", "bwrap": "bubblewrap"}
@@ -190,14 +192,25 @@ def binfmt() -> Iterator[None]:
 
 def run(command: Sequence[str | Path]) -> None:
     """Run a step of the preparation quietly. Raises InputError with its last line if it fails."""
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
+    with subprocess.Popen(
         [str(part) for part in command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env=environment,
-        check=False,
-    )
-    if done.returncode:
-        raise InputError(f"{Path(command[0]).name} failed (exit {done.returncode}): {last_line(done.stderr)}")
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+    ) as process:
+        try:
+            _, complaint = process.communicate()
+        except BaseException:
+            _end(process)
+            raise
+    if process.returncode:
+        raise InputError(f"{Path(command[0]).name} failed (exit {process.returncode}): {last_line(complaint)}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a program whose result is no longer wanted."""
+    process.terminate()  # mmdebstrap then deletes its temporary folder; if killed, it leaves that and its children
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_ENDING_S)
+    process.kill()

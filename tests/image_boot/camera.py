@@ -9,8 +9,6 @@ The system has no camera.
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import tempfile
 import time
@@ -126,19 +124,17 @@ class _Card:
 
     def cut(self) -> str:
         """Start the installation and kill all of it after some packages are unpacked. Raises CheckFailedError."""
-        command = self._chroot.command("sh", f"{_PAYLOAD}/install.sh", "--first-boot", shown=self._shown)
         status = self.folder / "root" / "var" / "lib" / "dpkg" / "status"
         before = status.read_text().count("\nStatus: install ok installed\n")
         until = time.monotonic() + _PATIENCE_S
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        log = self.folder / "root" / "opt" / "fer-edge" / "install.log"
+        words = ("sh", f"{_PAYLOAD}/install.sh", "--first-boot")
+        with self._chroot.started(*words, log=self.folder / "cut.log", shown=self._shown) as process:
             while process.poll() is None and time.monotonic() < until:
-                log = self.folder / "root" / "opt" / "fer-edge" / "install.log"
                 if log.exists() and log.read_text(errors="replace").count("\nUnpacking ") >= 12:
                     break
                 time.sleep(0.2)
             ended = process.poll()
-            if ended is None:
-                os.kill(process.pid, signal.SIGKILL)  # bubblewrap: everything in it ends with it
         if ended is not None:
             raise CheckFailedError(f"install.sh ended with {ended} before it was cut")
         audit = self._chroot.run("dpkg", "--audit").decode()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -69,17 +69,22 @@ def check(table: Table, cache: Path, wheels: Path | None = None) -> None:
     with binfmt(), contextlib.ExitStack() as stack:
         sight = stack.enter_context(_sight())
         releases = [stack.enter_context(_prepared(suite, cache)) for suite in SUITES.values()]
-        # Each takes minutes of emulation on one core of this machine.
-        with ThreadPoolExecutor(len(releases)) as pool:
-            installs = [pool.submit(release.install, wheels) for release in releases]
-            for release, install in zip(releases, installs, strict=True):
-                table.begin(f"{release.suite.name}, aarch64: the payload in a chroot")
-                promise = "install.sh --first-boot, offline: wheels, model, settings, unit; doctor's release checks"
-                if not table.see("install", promise, install.result):
-                    continue
-                for cpu in CPUS:
-                    promise = "boxes and labels as here, probabilities and outputs within one step of int8"
-                    table.see(f"{cpu.name} ({cpu.board})", promise, partial(release.sees_the_same, cpu, sight))
+        table.begin("aarch64: the payloads")
+        releases = [
+            release
+            for release in releases
+            if table.see(release.suite.name, "flash payload makes it", partial(release.make_payload, wheels))
+        ]
+        # Together, since each takes minutes of emulation on one core of this machine.
+        installs = [stack.enter_context(release.installing()) for release in releases]
+        for release, install in zip(releases, installs, strict=True):
+            table.begin(f"{release.suite.name}, aarch64: the payload in a chroot")
+            promise = "install.sh --first-boot, offline: wheels, model, settings, unit; doctor's release checks"
+            if not table.see("install", promise, partial(release.installed, install), release.log.read_text):
+                continue
+            for cpu in CPUS:
+                promise = "boxes and labels as here, probabilities and outputs within one step of int8"
+                table.see(f"{cpu.name} ({cpu.board})", promise, partial(release.sees_the_same, cpu, sight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,20 +94,39 @@ class _Release:
     suite: Suite
     folder: Path
 
+    @property
+    def _payload(self) -> Path:
+        return self.folder / "payload"
+
+    @property
+    def log(self) -> Path:
+        """The output of install.sh."""
+        return self.folder / "install.log"
+
     def on(self, cpu: Cpu) -> PiChroot:
         """The system on that processor."""
         return PiChroot(self.folder / "root", self.folder / "board", cpu)
 
-    def install(self, wheels: Path | None) -> str:
-        """Create the payload and install it. Raises CheckFailedError."""
-        payload, chroot = self.folder / "payload", self.on(CPUS[0])
-        words = ["flash", "payload", "--release", self.suite.name, "--out", str(payload)]
+    def make_payload(self, wheels: Path | None) -> str:
+        """Create the payload. Raises CheckFailedError."""
+        words = ["flash", "payload", "--release", self.suite.name, "--out", str(self._payload)]
         if wheels is not None:
             words += ["--cache", str(wheels)]
         _here(command_line(*words))
+        return f"{sum(path.is_file() for path in self._payload.rglob('*'))} files"
+
+    def installing(self) -> AbstractContextManager[subprocess.Popen[bytes]]:
+        """Run the payload's install.sh during the block."""
+        chroot = self.on(CPUS[0])
         (chroot.root / _PAYLOAD.lstrip("/")).mkdir()
-        told = chroot.run("sh", f"{_PAYLOAD}/install.sh", "--first-boot", shown={payload: _PAYLOAD}).decode()
-        _ensure("fer-edge install: done" in told, told)
+        words = ("sh", f"{_PAYLOAD}/install.sh", "--first-boot")
+        return chroot.started(*words, log=self.log, shown={self._payload: _PAYLOAD})
+
+    def installed(self, install: subprocess.Popen[bytes]) -> str:
+        """Wait for the end of ``install``. Raises CheckFailedError if it failed."""
+        code, told, chroot = install.wait(), self.log.read_text(), self.on(CPUS[0])
+        complaint = f"install.sh: exit {code}: {last_line(told.encode())}"
+        _ensure(code == 0 and "fer-edge install: done" in told, complaint)
         unit = (chroot.root / "etc" / "systemd" / "system" / "fer-edge.service").read_text()
         _ensure(f"ExecStart={_PROGRAM} run" in unit, f"the unit starts something else:\n{unit}")
         enabled = chroot.run("systemctl", "--root=/", "is-enabled", "fer-edge.service").decode().strip()

@@ -6,7 +6,8 @@ Bubblewrap mounts in a separate namespace, so that nothing stays mounted however
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,21 @@ class PiChroot:
             said = last_line(done.stderr or done.stdout)
             raise CheckFailedError(f"{self.cpu.name}: {' '.join(words)[:80]}: exit {done.returncode}: {said}")
         return done.stdout
+
+    @contextmanager
+    def started(
+        self, *words: str, log: Path, shown: Mapping[Path, str] | None = None
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a command that writes to ``log``; at the end of the block it and its children are killed."""
+        command = self.command(*words, shown=shown)
+        with (
+            log.open("wb") as output,
+            subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
+        ):
+            try:
+                yield process
+            finally:
+                process.kill()  # bubblewrap: everything in it ends with it
 
     def command(self, *words: str, shown: Mapping[Path, str] | None = None) -> list[str]:
         """Return the command line with which ``run`` starts a command."""

@@ -193,6 +193,10 @@ PLAYLISTS = {
         "application/vnd.apple.mpegurl",
         "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nhttp://127.0.0.2:{port}/a.ts\n#EXT-X-ENDLIST\n",
     ),
+    "another host, of no such type": (
+        "text/plain",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nhttp://127.0.0.2:{port}/a.ts\n#EXT-X-ENDLIST\n",
+    ),
     "SDP": (
         "application/sdp",
         "v=0\no=- 0 0 IN IP4 127.0.0.2\ns=x\nc=IN IP4 127.0.0.2\nt=0 0\nm=video {port} RTP/AVP 26\n",

@@ -6,6 +6,7 @@ Nothing here raises.
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from typing import NamedTuple
@@ -18,14 +19,23 @@ _PLAYLISTS = {
     "application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl",
     "application/dash+xml", "application/sdp",
 }  # fmt: skip
+_PLAYLIST_LINE = re.compile(rb"^(#EXTM3U|ffconcat version|c=IN IP)|<MPD[\s>]", re.MULTILINE)
+"""How FFmpeg recognizes HLS, its own lists, SDP and DASH, whatever the content type."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
 class Finding(NamedTuple):
-    """Why the stream cannot be opened, and where the server redirects to, if it does."""
+    """Why the stream cannot be opened.
+
+    Attributes:
+        problem: The reason.
+        location: Where the server redirects to, if it does.
+        final: Whether FFmpeg must not try (a playlist) or cannot succeed (no connection).
+    """
 
     problem: str
     location: str | None = None
+    final: bool = False
 
 
 def examine(url: str, timeout_s: float) -> Finding:
@@ -35,13 +45,13 @@ def examine(url: str, timeout_s: float) -> Finding:
     try:
         answer = ask(parts, timeout_s)
     except UnicodeError:  # a label of the host name is empty or too long
-        return Finding(f"{parts.hostname} is not a valid host name")
+        return Finding(f"{parts.hostname} is not a valid host name", final=True)
     except OSError as error:
-        return Finding(_connection_problem(error, parts, where, timeout_s))
+        return Finding(_connection_problem(error, parts, where, timeout_s), final=True)
     if answer is None:
         return Finding(f"{where} does not speak {parts.scheme.rstrip('s').upper()}")
     location = answer.header("location") if answer.status in _REDIRECTS else None
-    return Finding(_meaning(answer, parts), location and urljoin(url, location))
+    return Finding(_meaning(answer, parts), location and urljoin(url, location), _is_playlist(answer))
 
 
 def _connection_problem(error: OSError, parts: SplitResult, where: str, timeout_s: float) -> str:
@@ -66,7 +76,16 @@ def _meaning(answer: Answer, parts: SplitResult) -> str:
         return f"the server does not have this stream ({status}); check the path"
     if answer.status != 200:
         return f"the server answered {status}"
-    kind = (answer.header("content-type") or "").partition(";")[0].strip()
-    if kind.lower() in _PLAYLISTS:
+    kind = _content_type(answer) or "unknown content type"
+    if _is_playlist(answer):
         return f"it sends a playlist ({kind}), which may name any host and is not read; use the stream itself"
-    return f"it does not send a readable video ({kind or 'unknown content type'})"
+    return f"it does not send a readable video ({kind})"
+
+
+def _is_playlist(answer: Answer) -> bool:
+    listed = _content_type(answer).lower() in _PLAYLISTS or _PLAYLIST_LINE.search(answer.body) is not None
+    return answer.status == 200 and listed
+
+
+def _content_type(answer: Answer) -> str:
+    return (answer.header("content-type") or "").partition(";")[0].strip()

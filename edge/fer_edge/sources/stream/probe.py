@@ -1,4 +1,4 @@
-"""One request to a camera's server, HTTP GET or RTSP DESCRIBE, of which only the head of the response is read.
+"""One request to a camera's server, HTTP GET or RTSP DESCRIBE. Of the response, the head and some of the body are read.
 
 A second one is made with credentials if the server requires them (Basic or Digest, RFC 7617 and RFC 2617).
 """
@@ -6,24 +6,31 @@ A second one is made with credentials if the server requires them (Basic or Dige
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import re
 import socket
 import ssl
+import time
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote
 
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 """Default port of each scheme."""
 _MAX_HEAD_BYTES = 65536
+_MAX_BODY_BYTES = 2048
+"""FFmpeg recognizes a format by so many bytes, or more if these are not enough."""
+_BODY_S = 1.0
+"""Time limit of the body. The first bytes of a playlist, which is a file, follow the head at once."""
 
 
 class Answer(NamedTuple):
-    """Status, reason phrase and all header lines of a response."""
+    """Status, reason phrase, all header lines and the first bytes of the body of a response."""
 
     status: int
     reason: str
     headers: str
+    body: bytes
 
     def header(self, name: str) -> str | None:
         """Return the value of the first header with that name."""
@@ -45,7 +52,7 @@ def ask(parts: SplitResult, timeout_s: float) -> Answer | None:
 
 
 def _request(parts: SplitResult, timeout_s: float, authorization: str = "") -> Answer | None:
-    """Send one request and read the head of the response; None if it is not of this protocol. Raises OSError."""
+    """Send one request and read the start of the response; None if it is not of this protocol. Raises OSError."""
     host, secure = parts.hostname or "", parts.scheme in ("rtsps", "https")
     with socket.create_connection((host, parts.port or PORTS[parts.scheme]), timeout_s) as plain:
         # FFmpeg does not check certificates, and cameras use self-signed ones: FFmpeg has already sent the password.
@@ -62,9 +69,27 @@ def _request(parts: SplitResult, timeout_s: float, authorization: str = "") -> A
             if not received:
                 break
             head += received
-    text = head.partition(b"\r\n\r\n")[0].decode("latin-1")
-    status = re.match(r"(?:HTTP|RTSP)/\d\.\d (\d{3}) ?([^\r\n]*)", text)
-    return Answer(int(status.group(1)), status.group(2)[:60], text) if status else None
+        head, _, body = head.partition(b"\r\n\r\n")
+        text = head.decode("latin-1")
+        status = re.match(r"(?:HTTP|RTSP)/\d\.\d (\d{3}) ?([^\r\n]*)", text)
+        if status is None:
+            return None
+        if method == "GET" and status.group(1) == "200":
+            body += _receive(connection, _MAX_BODY_BYTES - len(body), min(timeout_s, _BODY_S))
+    return Answer(int(status.group(1)), status.group(2)[:60], text, body)
+
+
+def _receive(connection: socket.socket, count: int, within_s: float) -> bytes:
+    """Return up to ``count`` bytes: fewer if the server ends, fails, or sends no more within that time."""
+    received, until = b"", time.monotonic() + within_s
+    with contextlib.suppress(OSError):
+        while len(received) < count and (left_s := until - time.monotonic()) > 0:
+            connection.settimeout(left_s)
+            more = connection.recv(count - len(received))
+            if not more:
+                break
+            received += more
+    return received
 
 
 def _request_line(parts: SplitResult) -> tuple[str, str, str]:

@@ -1,7 +1,8 @@
 """Permitted redirects of a camera's server: to its own host, and to those that the settings name.
 
 FFmpeg follows HTTP redirects to any host. FFmpeg 8 has an option against it; before that, the server is asked first.
-Playlists (HLS, DASH, SDP) name addresses too, and FFmpeg connects to all of them, so they are not read.
+Playlists (HLS, DASH, SDP) name addresses too, and FFmpeg connects to all of them, so they are not read. OpenCV 4.11.0
+passes no options on to its FFmpeg 5 (https://github.com/opencv/opencv/pull/26793), so that only asking first helps.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _FAMILIES = {"http": "http", "https": "http", "rtsp": "rtsp", "rtsps": "rtsp"}
 
 
 def must_ask_first(url: str) -> bool:
-    """Return whether FFmpeg itself would follow a redirect of the HTTP server of ``url``.
+    """Return whether FFmpeg itself might follow a redirect of the HTTP server of ``url``, or read its playlist.
 
     An RTSP server is not asked: one that shares its stream among clients drops the next one while it ends the first.
     """

@@ -62,15 +62,15 @@ def _open(uri: str, settings: SourceSettings, *, by_pyav: bool) -> Decoder:
     url = uri
     for _ in range(MAX_REDIRECTS + 1):
         ask_first = not by_pyav and must_ask_first(url)
-        location = _examine(url, settings.timeout_s).location if ask_first else None
-        if location is None:
+        finding = _examine(url, settings.timeout_s) if ask_first else None
+        if finding is None or not (finding.location or finding.final):
             decoder = _by_pyav(url, settings) if by_pyav else _by_opencv(url, settings)
             if decoder is not None:
                 return decoder
-            problem, location = _examine(url, settings.timeout_s)
-            if location is None:
-                raise SourceLostError(f"{redacted(url)}: {problem}")
-        url = redirected(url, location, settings.follow_redirects)
+            finding = _examine(url, settings.timeout_s)
+        if finding.location is None:
+            raise SourceLostError(f"{redacted(url)}: {finding.problem}")
+        url = redirected(url, finding.location, settings.follow_redirects)
     raise SourceLostError(f"{redacted(uri)}: the server redirects more than {MAX_REDIRECTS} times; check the path")
 
 
