@@ -59,6 +59,8 @@ class Nats:
             self._process.kill()
             self._process.wait()
 
+    stop = kill
+
     def said(self, words: str) -> bool:
         """Return whether its log has ``words``."""
         return words in self._log.read_text()
