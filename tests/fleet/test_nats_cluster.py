@@ -67,13 +67,14 @@ def test_each_event_is_stored_once_while_each_node_is_killed(tmp_path: Path, clu
     publisher = threading.Thread(target=publish)
     try:
         wait_for(lambda: ingest.said(SUBSCRIBED))
+        wait_for(cluster.is_current)
         publisher.start()
         for node in cluster.nodes:
             store(200)
             node.kill()
             store(200)
             node.start()
-            wait_for(node.is_current)
+            wait_for(cluster.is_current)
         store(200)
         done.set()
         publisher.join()
@@ -83,7 +84,6 @@ def test_each_event_is_stored_once_while_each_node_is_killed(tmp_path: Path, clu
         assert dict(read(database, NUMBERS)) == {device: [*range(1, last + 1)] for device in DEVICES}
         assert [sink.status().dropped for sink in sinks] == [0] * len(sinks)
         assert all(node.said("with replicas 3 for account") for node in cluster.nodes)
-        assert ingest.said("connected again")
         for sink in sinks:
             sink.close()
     finally:

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,12 +28,11 @@ _resolve = socket.getaddrinfo
 
 
 class Nats:
-    """A server with the configuration ``text``, which keeps what it has in ``folder``."""
+    """A server with the configuration ``text``, which keeps what it has in ``folder``; ``monitor`` is a URL."""
 
-    def __init__(self, folder: Path, text: str, users: str, host: str, port: int) -> None:
+    def __init__(self, folder: Path, text: str, users: str, host: str, port: int, monitor: str = "") -> None:
         folder.mkdir(exist_ok=True)
-        self.host, self.port = host, port
-        self._monitor = free_ports(host)[0]
+        self.name, self.host, self.port, self._monitor = folder.name, host, port, monitor
         self._config, self._log = folder / "nats.conf", folder / "nats.log"
         self._config.write_text(text)
         (folder / "users.conf").write_text(users)
@@ -43,8 +42,7 @@ class Nats:
         """Start it and wait until MQTT clients can connect."""
         assert NATS_SERVER is not None
         with self._log.open("a") as log:
-            command = [NATS_SERVER, "-c", self._config, "-m", str(self._monitor)]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen([NATS_SERVER, "-c", self._config], stdout=log, stderr=log)
         wait_for(self._takes_connections)
 
     @property
@@ -65,13 +63,16 @@ class Nats:
         """Return whether its log has ``words``."""
         return words in self._log.read_text()
 
-    def is_current(self) -> bool:
-        """Return whether it has everything that the others of its cluster have."""
-        try:
-            with urllib.request.urlopen(f"http://{self.host}:{self._monitor}/healthz", timeout=5) as answer:
-                return bool(json.load(answer) == {"status": "ok"})
-        except OSError:  # as urllib's HTTPError is
-            return False
+    def replicas(self) -> list[list[bool]]:
+        """Return which replicas are current, of the events and of each consumer of them that this server leads."""
+        with urllib.request.urlopen(f"{self._monitor}/jsz?accounts=1&streams=1&consumers=1", timeout=5) as answer:
+            accounts = json.load(answer).get("account_details") or ()
+        streams = [stream for account in accounts for stream in account.get("stream_detail") or ()]
+        events = [stream for stream in streams if stream["name"] == "$MQTT_msgs"]
+        assets = [*events, *(one for stream in events for one in stream.get("consumer_detail") or ())]
+        groups = [asset.get("cluster", {}) for asset in assets]
+        led = [group.get("replicas") or () for group in groups if group.get("leader") == self.name]
+        return [[replica["current"] for replica in replicas] for replicas in led]
 
     def _takes_connections(self) -> bool:
         assert self._process is not None
@@ -85,7 +86,8 @@ class Nats:
 
 def nats_server(folder: Path, users: str | None = None) -> Nats:
     """Return a server with the users of the example, or ``users``: "" lets everyone do everything."""
-    own, port = free_ports("127.0.0.1", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as free, socket.create_server(("127.0.0.1", 0)) as other:
+        port, own = int(free.getsockname()[1]), int(other.getsockname()[1])
     changed = {
         "127.0.0.1:4222": f"127.0.0.1:{own}",
         "0.0.0.0:1883": f"127.0.0.1:{port}",
@@ -101,30 +103,36 @@ class Cluster(NamedTuple):
     port: int
     host: str = CLUSTER_NAME
 
+    def is_current(self) -> bool:
+        """Return whether each server has all events, and all that the four subscriptions of ingest have received."""
+        groups = [group for node in self.nodes for group in node.replicas()]
+        return len(groups) == 1 + 4 and all(group == [True, True] for group in groups)
+
 
 @contextmanager
 def nats_cluster(folder: Path, devices: Iterable[str]) -> Iterator[Cluster]:
     """Run three servers with users for ``devices`` and ``fleet``; the port for MQTT is the same at each address."""
-    port, routes = _port_of_all(_NODES), free_ports(*_NODES)
+    port, (owns, routes, monitors) = _ports_of_cluster()
     addresses = {
         f"nats{number}.example.org:6222": f"{host}:{route}"
         for number, (host, route) in enumerate(zip(_NODES, routes, strict=True), 1)
     }
     nodes = []
-    for number, host in enumerate(_NODES, 1):
+    for number, (host, own, route, monitor) in enumerate(zip(_NODES, owns, routes, monitors, strict=True), 1):
+        name = f"nats{number}"
         changed = {
-            "server_name: nats1": f"server_name: nats{number}",
-            "127.0.0.1:4222": f"{host}:{free_ports(host)[0]}",
-            "0.0.0.0:6222": f"{host}:{routes[number - 1]}",
+            "server_name: nats1": f"server_name: {name}",
+            "127.0.0.1:4222": f"{host}:{own}",
+            "127.0.0.1:8222": f"{host}:{monitor}",
+            "0.0.0.0:6222": f"{host}:{route}",
             "0.0.0.0:1883": f"{host}:{port}",
-            "/var/lib/nats": str(folder / f"nats{number}"),
+            "/var/lib/nats": str(folder / name),
         }
         text = example("cluster.conf", {**changed, **addresses})
-        nodes.append(Nats(folder / f"nats{number}", text, _users_of(devices), host, port))
+        nodes.append(Nats(folder / name, text, _users_of(devices), host, port, f"http://{host}:{monitor}"))
     try:
         for node in nodes:
             node.start()
-        wait_for(lambda: all(node.is_current() for node in nodes))
         yield Cluster(nodes, port)
     finally:
         for node in nodes:
@@ -156,24 +164,21 @@ def cluster_addresses(host: Any, *rest: Any, **options: Any) -> Any:
     return [entry for node in nodes for entry in _resolve(node, *rest, **options)]
 
 
-def free_ports(*hosts: str) -> list[int]:
-    """Return a free port at each of ``hosts``."""
+def _ports_of_cluster() -> tuple[int, list[list[int]]]:
+    """Return a port that is free at each of the nodes, and three others of each node."""
     with ExitStack() as stack:
-        return [stack.enter_context(socket.create_server((host, 0))).getsockname()[1] for host in hosts]
 
+        def free(host: str, port: int = 0) -> int:
+            return int(stack.enter_context(socket.create_server((host, port))).getsockname()[1])
 
-def _port_of_all(hosts: Iterable[str]) -> int:
-    """Return a port that is free at all of ``hosts``."""
-    while True:
-        with ExitStack() as stack:
-            first, *others = hosts
-            port = int(stack.enter_context(socket.create_server((first, 0))).getsockname()[1])
-            try:
+        first, *others = _NODES
+        while True:
+            shared = free(first)
+            with suppress(OSError):
                 for host in others:
-                    stack.enter_context(socket.create_server((host, port)))
-            except OSError:
-                continue
-            return port
+                    free(host, shared)
+                # All are held until each is found: they must differ.
+                return shared, [[free(host) for host in _NODES] for _ in range(3)]
 
 
 def _users() -> str:
