@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -78,6 +79,8 @@ class Inbox:
         self._queue: queue.Queue[Received] = queue.Queue()
         self._lock = threading.Lock()
         self._connection = 0
+        self._held: Counter[int] = Counter()
+        """How many messages with each number are not acknowledged."""
         self._asked: Sequence[str] = ()
         self._is_new = False
         self._backoff = Backoff(1.0, _MAX_RETRY_S)
@@ -114,7 +117,13 @@ class Inbox:
         for message in messages:
             with self._lock:
                 # The same number may mean another message on another connection.
-                if message.acknowledged and message.connection == self._connection:
+                if not message.acknowledged or message.connection != self._connection:
+                    continue
+                self._held[message.number] -= 1
+                # If another message has the number too, an acknowledgement would be taken for that one, which is not
+                # stored: see _is_held.
+                if not self._held[message.number]:
+                    del self._held[message.number]
                     self._client.ack(message.number, _QOS)
 
     def close(self) -> None:
@@ -168,6 +177,7 @@ class Inbox:
     ) -> None:
         with self._lock:
             self._connection += 1
+            self._held.clear()
             while not self._queue.empty():
                 self._queue.get_nowait()
         if code.is_failure:
@@ -177,6 +187,8 @@ class Inbox:
         # Those of QoS 0 come as fast as anyone publishes; the broker limits the others by what is not acknowledged.
         if message.qos == 0 and self._queue.qsize() > _MAX_UNPACED:
             return
+        if self._is_held(message):
+            return
         payload = bytes(message.payload[: MAX_PAYLOAD_BYTES + 1])  # one more shows that it is too large
         now = datetime.now(UTC)
         try:
@@ -184,6 +196,21 @@ class Inbox:
         except UnicodeDecodeError:
             topic = ""
         self._queue.put(Received(self._connection, message.mid, topic, payload, now, message.retain, message.qos > 0))
+
+    def _is_held(self, message: MQTTMessage) -> bool:
+        """Return whether ``message`` waits here already; if not, note that it does from now on.
+
+        NATS sends what is not acknowledged again after its ``ack_wait``, on the same connection: all of it every few
+        seconds while the database is down. It may also do so while the acknowledgement is on its way, and then give the
+        number to the next message.
+        """
+        if message.qos == 0:
+            return False
+        with self._lock:
+            if message.dup and self._held[message.mid]:
+                return True
+            self._held[message.mid] += 1
+            return False
 
     def _report(self, problem: str) -> None:
         if problem != self._problem:
