@@ -231,9 +231,9 @@ lock: $(VENV)/.python ## update locks/*.txt and edge/fer_flash/locks/*.txt (UPGR
 	$(BIN)/python -m uv --version >/dev/null 2>&1 || $(PIP) install uv
 	$(COMPILE) --universal --python-version 3.11 --extra dev --override locks/overrides.in --output-file locks/dev.txt
 	$(COMPILE) --universal --python-version 3.11 --constraint locks/dev.txt --extra video --output-file locks/edge.txt
-	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --extra mqtt --extra web --output-file $(PI_LOCKS)/pi-bookworm.txt
-	$(COMPILE) $(PI_LEGACY) --python-version 3.11 --extra legacy --constraint $(PI_LOCKS)/pi-bookworm.txt --extra mqtt --extra web --output-file locks/pi-bookworm-legacy.txt
-	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --extra mqtt --extra web --output-file $(PI_LOCKS)/pi-trixie.txt
+	$(COMPILE) $(PI) --python-version 3.11 --constraint locks/pi-bookworm.in --extra mqtt --extra web --extra update --output-file $(PI_LOCKS)/pi-bookworm.txt
+	$(COMPILE) $(PI_LEGACY) --python-version 3.11 --extra legacy --constraint $(PI_LOCKS)/pi-bookworm.txt --extra mqtt --extra web --extra update --output-file locks/pi-bookworm-legacy.txt
+	$(COMPILE) $(PI) --python-version 3.13 --constraint locks/edge.txt --extra mqtt --extra web --extra update --output-file $(PI_LOCKS)/pi-trixie.txt
 	$(PIN) locks/pip.in $(PI) --python-version 3.11 --output-file $(PI_LOCKS)/pip.txt
 
 clean: ## remove generated files

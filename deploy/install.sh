@@ -11,7 +11,7 @@ usage: sudo deploy/install.sh [OPTION…]
   --yes            do not ask
   --dry-run        only print what would be done
   --uninstall      stop and remove the service and the environment; settings and events are kept
-  --extras A,B     extras to install (default: mqtt,web)
+  --extras A,B     extras to install (default: mqtt,web,update)
   --dir DIR        folder of the virtual environment (default: /opt/fer-edge)
   --no-service     install the program only
 END
@@ -26,7 +26,7 @@ say() {
     printf '%s\n' "$*"
 }
 
-dir=/opt/fer-edge extras=mqtt,web service=yes yes='' dry='' uninstall=''
+dir=/opt/fer-edge extras=mqtt,web,update service=yes yes='' dry='' uninstall=''
 while [ $# -gt 0 ]; do
     case $1 in
         --yes) yes=1 ;;

@@ -9,6 +9,7 @@
     │   └── MissingExtraError           2   optional dependency not installed
     ├── SourceLostError (OSError)       3   camera, stream or server of updates cannot be opened, or was lost
     ├── PeersLostError (OSError)        3   other processes of a distributed training lost
+    ├── DeviceError                         another machine reported an error; the code of its command
     ├── ModelError (ValueError)         4   model bundle or model file refused
     └── OutputError (OSError)           6   output not writable, or disk full
 
@@ -109,6 +110,14 @@ class PeersLostError(FerEdgeError, OSError):
     """The other processes of a distributed training cannot be reached, or have ended."""
 
     exit_code = 3
+
+
+class DeviceError(FerEdgeError):
+    """A command on another machine ended with an error; ``exit_code`` is its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
 
 
 class ModelError(FerEdgeError, ValueError):

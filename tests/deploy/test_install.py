@@ -61,7 +61,7 @@ def test_what_will_be_done_is_printed_and_nothing_changed(python: Path, tmp_path
     done = install(python, "--dry-run", "--dir", tmp_path / "env", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert f"This installs FER-Edge from {CHECKOUT}:" in done.stdout
-    for part in (f"environment in {tmp_path}/env", "extras mqtt,web", "/etc/fer-edge", "--uninstall"):
+    for part in (f"environment in {tmp_path}/env", "extras mqtt,web,update", "/etc/fer-edge", "--uninstall"):
         assert part in done.stdout
     assert not (tmp_path / "env").exists()
 
@@ -118,7 +118,7 @@ def test_it_installs_updates_and_removes(python: Path, tmp_path: Path) -> None:
     assert "include-system-site-packages = true" in (folder / "pyvenv.cfg").read_text()
     seen = run_installed([program, "run", "demo", "--max-frames", "20"], tmp_path)
     assert seen.returncode == 0 and "\n20 frames, " in seen.stdout, seen
-    where = "import fer_edge, numpy, paho.mqtt, waitress; print(numpy.__version__, fer_edge.__file__)"
+    where = "import fer_edge, numpy, paho.mqtt, tuf, waitress; print(numpy.__version__, fer_edge.__file__)"
     numpy, file = run_installed([folder / "bin" / "python", "-c", where], tmp_path).stdout.split()
     assert Path(file).is_relative_to(folder)
     lock = {(3, 11): "pi-bookworm", (3, 13): "pi-trixie"}.get(sys.version_info[:2])

@@ -29,9 +29,7 @@ def database(server: PostgreSql) -> Iterator[str]:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    """A mosquitto that logs everything to ``mosquitto.log`` in ``tmp_path``."""
-    log = (f"log_dest file {tmp_path}/mosquitto.log", "log_type all")
-    running = Broker(tmp_path, "allow_anonymous true", "max_inflight_messages 1000", *log)
+    running = Broker(tmp_path, "allow_anonymous true", "max_inflight_messages 1000")
     running.start()
     yield running
     running.stop()

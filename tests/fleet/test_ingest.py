@@ -129,9 +129,8 @@ def test_the_broker_refuses_a_forged_name(tmp_path: Path, database: str) -> None
         subprocess.run(words, check=True, capture_output=True)
     (tmp_path / "password").write_text("secret\n")
     (tmp_path / "password").chmod(0o600)
-    logged = (f"log_dest file {tmp_path}/mosquitto.log", "log_type all")
     files = (f"password_file {tmp_path}/users", f"acl_file {tmp_path}/acl")
-    broker = Broker(tmp_path, "allow_anonymous false", *files, *logged)
+    broker = Broker(tmp_path, "allow_anonymous false", *files)
     broker.start()
     try:
         login = ("--username", "fleet", "--password-file", str(tmp_path / "password"))

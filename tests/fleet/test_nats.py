@@ -10,29 +10,23 @@ import pytest
 from fer_edge.sinks.base import Pace
 from fer_edge.sinks.mqtt.sink import MqttSink
 from fer_edge.status import StatusBoard
-from support.processes.fleet_ingest import Ingest, event, read, total
+from support.processes.fleet_ingest import SUBSCRIBED, Ingest, event, read, total
 from support.processes.waiting import wait_for
 from support.servers.mosquitto import settings_for
-from support.servers.nats import Nats, needs_nats
+from support.servers.nats import Nats, nats_server, needs_nats, password_file
 
 pytestmark = [needs_nats, pytest.mark.slow]
 SEQUENCES = "SELECT sequence FROM fleet.events WHERE device = 'door' ORDER BY sequence"
+CONSUMERS = "jetstream/jetstream/$G/streams/$MQTT_msgs/obs/*"
 SESSION = "SELECT last, stored FROM fleet.sessions WHERE device = 'door'"
 
 
 @pytest.fixture
 def nats(tmp_path: Path) -> Iterator[Nats]:
-    server = Nats(tmp_path)
+    server = nats_server(tmp_path)
     server.start()
     yield server
     server.kill()
-
-
-def password_file(folder: Path, name: str) -> str:
-    path = folder / f"{name}.password"
-    path.write_text(f"CHANGE-{name}\n")
-    path.chmod(0o600)
-    return str(path)
 
 
 def sink_of(nats: Nats, folder: Path, device: str = "door") -> MqttSink:
@@ -53,11 +47,11 @@ def test_each_event_is_stored_once_while_nats_and_ingest_are_killed(tmp_path: Pa
         return last
 
     try:
-        # Its subscription starts the session in which the broker keeps what devices publish.
-        wait_for(lambda: ingest.said("storing events"))
+        wait_for(lambda: ingest.said(SUBSCRIBED))
         wait_for(lambda: read(database, "SELECT online FROM fleet.devices WHERE device = 'door'") == [(True,)])
         last = emit(50)
         wait_for(lambda: total(database) == last)
+        assert len([*tmp_path.glob(CONSUMERS)]) == 4  # of ingest; devices need none
         ingest.kill()
         emit(200)
         ingest.start()
@@ -90,7 +84,7 @@ def test_nats_refuses_a_forged_name(tmp_path: Path, nats: Nats, database: str) -
         tmp_path, nats, database, "--username", "fleet", "--password-file", password_file(tmp_path, "fleet")
     )
     try:
-        wait_for(lambda: ingest.said("storing events"))
+        wait_for(lambda: ingest.said(SUBSCRIBED))
         forged, sink = sink_of(nats, tmp_path, "yard"), sink_of(nats, tmp_path)
         forged.emit(event(1))
         wait_for(lambda: nats.said("fer-edge.yard"))  # in a line about the permission

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from fer_edge import __version__
-from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError
+from fer_edge.errors import DeviceError, FerEdgeError, InputError, ModelError, OutputError
 from fer_edge.measure import PROTOCOL
 from fer_edge.measure.machine import MachineFacts
 from fer_edge.model.bundle import ModelBundle
@@ -32,7 +32,7 @@ for program in /opt/fer-edge/current/bin/fer-edge "$(command -v fer-edge)" "$HOM
 done
 """
 """Where `fer-edge deploy` and pip put the program."""
-_ERRORS: dict[int, type[FerEdgeError]] = {error.exit_code: error for error in (InputError, ModelError, OutputError)}
+_EXIT_CODES = {error.exit_code for error in (InputError, ModelError, OutputError)}
 _AFTER_SIGNAL = 128
 """A shell adds this to the number of the signal that ended its program."""
 
@@ -80,7 +80,7 @@ class Device(Closing):
     def request(self, request: str, payload: bytes = b"", /, **arguments: Any) -> Any:
         """Return the answer to a request; see ``fer_edge.measure.agent``.
 
-        Raises the error with which the device answers, and OutputError if the connection is lost.
+        Raises DeviceError if the device answers with an error, and OutputError if the connection is lost.
         """
         if self._waiting:
             raise OutputError(f"{self.host}: does not respond any more; run this again")
@@ -154,9 +154,7 @@ class Device(Closing):
         return self._error(answer.code, f"fer-edge agent ended there with exit code {answer.code}: {said}")
 
     def _error(self, code: int, text: str) -> FerEdgeError:
-        # The command line takes an error with these words for a lack of memory of this machine.
-        text = text.replace("out of memory", "too little memory")
-        return _ERRORS.get(code, FerEdgeError)(f"{self.host}: {text}")
+        return DeviceError(f"{self.host}: {text}", code if code in _EXIT_CODES else FerEdgeError.exit_code)
 
 
 def bundle_key(bundle: ModelBundle) -> str:

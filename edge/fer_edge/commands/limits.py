@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from fer_edge.errors import InputError, ModelError, OutputError
+from fer_edge.errors import DeviceError, InputError, ModelError, OutputError
 
 _MIN_DESCRIPTORS = 32
 """File descriptors that a run with one source, all outputs and the page needs, with some to spare."""
@@ -81,7 +81,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
         return True
-    return not isinstance(error, InputError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
+    # The others may quote a library, which has no type of error for it.
+    return not isinstance(error, InputError | DeviceError) and any(word in str(error).lower() for word in _MEMORY_WORDS)
 
 
 def _has_working_directory() -> bool:

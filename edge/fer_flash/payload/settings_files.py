@@ -93,8 +93,13 @@ def _named_files(config: Path, settings: RuntimeSettings) -> list[PayloadFile]:
     if settings.mqtt.key_file is not None:
         path, data = _beside(config, "mqtt.key_file", settings.mqtt.key_file, bare=False)
         found[path.name] = PayloadFile(f"secrets/{path.name}", data, secret=True)
-    public = {"mqtt.ca_file": settings.mqtt.ca_file, "mqtt.cert_file": settings.mqtt.cert_file}
-    for key, value in {**public, "webhook.ca_file": settings.webhook.ca_file}.items():
+    public = {
+        "mqtt.ca_file": settings.mqtt.ca_file,
+        "mqtt.cert_file": settings.mqtt.cert_file,
+        "webhook.ca_file": settings.webhook.ca_file,
+        "update.root": settings.update.root,
+    }
+    for key, value in public.items():
         # Other folders are for certificates of the system.
         if value is not None and PurePosixPath(value).parent == SETTINGS_FOLDER:
             path, data = _beside(config, key, value, bare=False)

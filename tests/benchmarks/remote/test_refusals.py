@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_edge.errors import FerEdgeError, InputError, OutputError
+from fer_edge.errors import DeviceError, FerEdgeError, InputError, OutputError
 from fer_ssh.ssh import Ssh
 from support.devices.device import why_no_device
 from support.devices.measuring import PROGRAM, Measuring
@@ -29,7 +29,7 @@ NAME = f"{'0' * 64}/file"
         ("$REAL agenx 2>&1 | sed s/agenx/agent/ >&2; exit 2", 2, "its fer-edge is too old to measure for this one"),
         ("echo ModuleNotFoundError: numpy >&2; exit 1", 5, "exit code 1: ModuleNotFoundError: numpy"),
         ("kill -KILL $$", 6, "fer-edge agent was killed there by SIGKILL (too little memory?)"),
-        ("echo fer-edge: out of memory >&2; exit 6", 6, "ended there with exit code 6: too little memory"),
+        ("echo fer-edge: out of memory >&2; exit 6", 6, "ended there with exit code 6: out of memory"),
         ("""echo '{"fer_edge": "0.1.0", "protocol": 1}'; echo hello; exec sleep 60""", 5, "gives an invalid answer"),
     ],
     ids=["none", "newer", "older", "broken", "killed", "without memory", "another program"],
@@ -79,8 +79,9 @@ def test_a_full_disk_there_is_one_line(there: Measuring, tiny_bundle: Path) -> N
         # It can also become full afterwards.
         data = bytes(2**20)
         with there.connect() as device:
-            with pytest.raises(OutputError, match=r"^device: .*No space left on device"):
+            with pytest.raises(DeviceError, match=r"^device: .*No space left on device") as full:
                 device.request("put", data, name=NAME, sha256=hashlib.sha256(data).hexdigest(), size=len(data))
+            assert full.value.exit_code == OutputError.exit_code
             assert device.request("own_cpu_s") > 0, "the next request is understood"
         assert [path.name for path in there.cache.iterdir()] == ["lock"]
     finally:
@@ -88,8 +89,9 @@ def test_a_full_disk_there_is_one_line(there: Measuring, tiny_bundle: Path) -> N
 
 
 def test_a_file_that_is_cut_or_damaged_on_its_way_is_not_kept(there: Measuring) -> None:
-    with there.connect() as device, pytest.raises(OutputError, match="damaged on its way"):
+    with there.connect() as device, pytest.raises(DeviceError, match="damaged on its way") as damaged:
         device.request("put", b"abc", name=NAME, sha256="0" * 64, size=3)
+    assert damaged.value.exit_code == OutputError.exit_code
     with Ssh(there.address, interactive=False) as ssh, pytest.raises(FerEdgeError):
         ssh.run("true")
         with ssh.converse(f"{PROGRAM} agent") as agent:
@@ -109,5 +111,6 @@ def test_a_file_that_is_cut_or_damaged_on_its_way_is_not_kept(there: Measuring) 
     "name", ["../../file", f"{'0' * 64}/../file", f"{'0' * 64}/.hidden", "/etc/passwd", NAME + "/x"]
 )
 def test_a_name_outside_of_the_cache_is_refused(there: Measuring, name: str) -> None:
-    with there.connect() as device, pytest.raises(InputError, match="not a name of a file in the cache"):
+    with there.connect() as device, pytest.raises(DeviceError, match="not a name of a file in the cache") as refused:
         device.request("put", b"abc", name=name, sha256=hashlib.sha256(b"abc").hexdigest(), size=3)
+    assert refused.value.exit_code == InputError.exit_code

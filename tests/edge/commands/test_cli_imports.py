@@ -31,11 +31,7 @@ import importlib, pkgutil, fer_edge
 for module in pkgutil.walk_packages(fer_edge.__path__, "fer_edge."):
     if module.name.endswith("__main__"):
         continue
-    try:
-        importlib.import_module(module.name)
-    except ModuleNotFoundError as error:
-        if error.name != "tuf":  # of the extra `update`, which the Pi's lock files do not contain
-            raise
+    importlib.import_module(module.name)
 """
 
 COMMAND = """

@@ -97,11 +97,12 @@ def test_settings_bring_along_what_they_name(config: Path) -> None:
         SETTINGS + '[mqtt]\nhost = "broker"\nusername = "me"\npassword_file = "mqtt-password"\ntls = true\n'
         'ca_file = "/etc/fer-edge/ca.pem"\ncert_file = "/etc/fer-edge/me.pem"\nkey_file = "/etc/fer-edge/me.key"\n'
         '[web]\ntoken_file = "web-token"\n[webhook]\nca_file = "/etc/ssl/certs/own.pem"\n'
+        '[update]\nroot = "/etc/fer-edge/1.root.json"\n'
     )
     (config.parent / "mqtt-password").write_text("hunter2\n")
     (config.parent / "secrets").mkdir()
     (config.parent / "secrets" / "web-token").write_text("0123456789abcdef\n")
-    for name in ("ca.pem", "me.pem", "me.key"):
+    for name in ("ca.pem", "me.pem", "me.key", "1.root.json"):
         (config.parent / name).write_text(f"{name}\n")
     files = by_path(settings_files(config, None))
     assert {path: file.secret for path, file in files.items()} == {
@@ -111,6 +112,7 @@ def test_settings_bring_along_what_they_name(config: Path) -> None:
         "secrets/me.key": True,
         "certificates/ca.pem": False,
         "certificates/me.pem": False,
+        "certificates/1.root.json": False,
         "credentials.conf": False,
     }
     assert files["credentials.conf"].read().decode().splitlines()[-2:] == [

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg
 from paho.mqtt.client import Client
@@ -18,22 +18,31 @@ from fer_edge.sinks.event_json import encode_json
 from fer_edge.types import EmotionEvent, EventKind
 from support.processes.edge_command import clean_environment, command_line
 from support.processes.waiting import wait_for
-from support.servers.mosquitto import Broker
-from support.servers.nats import Nats
 
 _STORING = "storing events"
+SUBSCRIBED = "subscribed; from now on the broker keeps events"
+"""Its subscription starts the session in which the broker keeps what devices publish."""
+
+
+class Listening(Protocol):
+    """A broker."""
+
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
 
 
 class Device:
     """A client that may publish anything."""
 
-    def __init__(self, broker: Broker, name: str, password: str | None = None) -> None:
+    def __init__(self, broker: Listening, name: str, password: str | None = None) -> None:
         self.name, self.sent = name, 0
         self._client = Client(CallbackAPIVersion.VERSION2, f"fer-edge-{name}", clean_session=False)
         self._client.reconnect_delay_set(1, 1)
         if password is not None:
             self._client.username_pw_set(name, password)
-        self._client.connect("127.0.0.1", broker.port)
+        self._client.connect(broker.host, broker.port)
         self._client.loop_start()
 
     def send(
@@ -57,10 +66,10 @@ def event(number: int) -> EmotionEvent:
 class Ingest:
     """``fer-edge fleet ingest`` as a process."""
 
-    def __init__(self, folder: Path, broker: Broker | Nats, url: str, *words: str) -> None:
+    def __init__(self, folder: Path, broker: Listening, url: str, *words: str) -> None:
         self._log = folder / "ingest.log"
-        command = command_line("fleet", "ingest", "--database", url, "--mqtt-host", "127.0.0.1")
-        self._command = [*command, "--mqtt-port", str(broker.port), *words]
+        where = ("--mqtt-host", broker.host, "--mqtt-port", broker.port)
+        self._command = command_line("fleet", "ingest", "--database", url, *where, *words)
         self.start()
 
     def start(self) -> None:
@@ -82,19 +91,13 @@ class Ingest:
 
 
 @contextmanager
-def ingesting(folder: Path, broker: Broker, url: str, *words: str) -> Iterator[Ingest]:
+def ingesting(folder: Path, broker: Listening, url: str, *words: str) -> Iterator[Ingest]:
     ingest = Ingest(folder, broker, url, *words)
     try:
-        # Its subscription starts the session in which the broker keeps what devices publish.
-        wait_for(lambda: ingest.said(_STORING))
-        wait_for(lambda: subscribed(broker, folder))
+        wait_for(lambda: ingest.said(SUBSCRIBED))
         yield ingest
     finally:
         ingest.kill()
-
-
-def subscribed(broker: Broker, folder: Path) -> bool:
-    return "fer-edge-fleet 1 fer-edge/+/+/events" in (folder / "mosquitto.log").read_text()
 
 
 def read(url: str, query: str) -> list[Any]:

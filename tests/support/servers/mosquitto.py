@@ -28,6 +28,8 @@ needs_mosquitto = pytest.mark.skipif(MOSQUITTO is None, reason="needs mosquitto:
 class Broker:
     """Mosquitto, configured by ``lines``. Subscriptions survive a restart."""
 
+    host = "127.0.0.1"
+
     def __init__(self, folder: Path, *lines: str, port: int | None = None) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = port or int(free.getsockname()[1])

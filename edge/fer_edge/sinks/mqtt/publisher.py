@@ -19,6 +19,9 @@ from fer_edge.sinks.mqtt.topics import MINOR_KEYS, OFFLINE, ONLINE, PAUSE, WATCH
 from fer_edge.status import DaemonStatus, StatusBoard
 
 QOS = 1
+SUBSCRIBED_QOS = 0
+"""In a clean session, QoS 1 would deliver no more: what is in flight when the connection breaks is lost with both. A
+NATS server would also store a consumer for each subscription, which is a Raft group in a cluster."""
 STATES_EVERY_S = 1.0
 """Minimum time in seconds between two comparisons of the states with those published."""
 _MINOR_EVERY_S = 60.0
@@ -68,7 +71,7 @@ class Publisher:
             wanted[self._topics.of_all("watch", "set")] = self._on_watch
         for topic, callback in wanted.items():
             client.message_callback_add(topic, callback)
-            client.subscribe(topic, QOS)
+            client.subscribe(topic, SUBSCRIBED_QOS)
         with self._lock:
             self._forget()
             client.publish(self._topics.of("availability"), ONLINE, QOS, retain=True)

@@ -28,7 +28,7 @@ from fer_edge.sinks.mqtt.client import LimitedClient
 from fer_edge.sinks.mqtt.description import Description, settings_hash
 from fer_edge.sinks.mqtt.home_assistant import Announcement
 from fer_edge.sinks.mqtt.outbox import Message, Outbox
-from fer_edge.sinks.mqtt.publisher import QOS, Publisher
+from fer_edge.sinks.mqtt.publisher import QOS, SUBSCRIBED_QOS, Publisher
 from fer_edge.sinks.mqtt.topics import OFFLINE, Topics
 from fer_edge.sinks.queued import FIRST_RETRY_S
 from fer_edge.status import SinkStatus, StatusBoard
@@ -255,7 +255,7 @@ class _Client(LimitedClient):
         """Also do the periodic work of the sink while connected."""
         code = super().loop_misc()
         if self._in_messages:  # paho keeps those of QoS 2 until the broker releases them, which it may never do
-            self.cause = f"the broker sends messages with QoS 2, but QoS {QOS} was asked for"
+            self.cause = f"the broker sends messages with QoS 2, but QoS {SUBSCRIBED_QOS} was asked for"
             self._in_messages.clear()
             self.hang_up()
         if code == MQTTErrorCode.MQTT_ERR_SUCCESS and self.is_connected():
