@@ -60,6 +60,8 @@ class Received:
     payload: bytes
     at: datetime
     retained: bool
+    repeated: bool
+    """Whether the broker has sent it before: it may be older than what came since."""
     acknowledged: bool
     """Whether the broker waits for an acknowledgement: not of QoS 0, which no device of ours uses."""
 
@@ -195,7 +197,8 @@ class Inbox:
             topic = message.topic
         except UnicodeDecodeError:
             topic = ""
-        self._queue.put(Received(self._connection, message.mid, topic, payload, now, message.retain, message.qos > 0))
+        sent = (message.retain, message.dup, message.qos > 0)
+        self._queue.put(Received(self._connection, message.mid, topic, payload, now, *sent))
 
     def _is_held(self, message: MQTTMessage) -> bool:
         """Return whether ``message`` waits here already; if not, note that it does from now on.

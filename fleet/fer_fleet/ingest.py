@@ -51,13 +51,20 @@ class Ingest:
             while not self._stop.is_set():
                 received = inbox.take(_MAX_BATCH, _MAX_WAIT_S)
                 if received:
-                    if not self._store([self._parsed(one) for one in received]):
+                    if not self._store([self._parsed(one) for one in received if not self._is_outdated(one)]):
                         return
                     inbox.acknowledge(received)
                 self._delete_old()
         finally:
             inbox.close()
             self._close()
+
+    def _is_outdated(self, one: Received) -> bool:
+        """Return whether ``one`` says who is online, and was sent before: a newer one may have come since.
+
+        If none has, the broker has it retained, and sends it when this program subscribes again.
+        """
+        return one.repeated and split_topic(one.topic, self._topic)[1] == ["availability"]
 
     def _parsed(self, one: Received) -> Message:
         device, levels = split_topic(one.topic, self._topic)

@@ -214,18 +214,18 @@ def test_the_text_fits_100_columns_and_the_page_has_the_evidence(tmp_path: Path)
     )
     assert found.returncode == 1
     lines = found.stdout.splitlines()
-    assert lines[0] == "2 better, 23 worse, 3 inconclusive, 2 noise"
+    assert lines[0] == "4 better, 25 worse, 1 inconclusive"
     assert max(map(len, lines)) <= 100
-    (row,) = [line for line in lines if "+347.9 %" in line]
-    assert row.split()[-4] == "0.236"
+    (row,) = [line for line in lines if "+394.8 %" in line]
+    assert row.split()[-4] == "0.360"
     assert "worse" in row
-    (row,) = [line for line in lines if "+284.7 %" in line]
+    (row,) = [line for line in lines if "+335.4 %" in line]
     assert "inconclusive" in row
     assert lines[-1] == "Inconclusive: measure both again while nothing else runs on the machine."
     shown = page.read_text()
     assert "<td>inconclusive</td>" in shown
-    assert "waited for a core in 1 round; without disturbed rounds at least 4.379<" in shown
-    assert "waited for a core in 5 rounds<" in shown
+    assert "waited for a core in 2 rounds; without disturbed rounds at least 2.963<" in shown
+    assert "waited for a core in 6 rounds<" in shown
     assert_refused(fer_edge("bench", "compare", page, page, "--html", tmp_path), 6, "not a regular file")
 
 
