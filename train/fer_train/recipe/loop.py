@@ -166,8 +166,8 @@ class LoopSettings(Settings, frozen=True):
     def must_save(self, done: int) -> bool:
         """Return whether a checkpoint after ``done`` epochs is needed, however short the time since the last one."""
         averaged_or_last = done > self.epochs - max(1, self.averaged_epochs)
-        starts_phase = done == self.precision_from or (self.cooldown_epochs > 0 and done == self.held_epochs)
-        return not self.min_save_interval_s or averaged_or_last or starts_phase
+        falls_next = self.cooldown_epochs > 0 and done == self.held_epochs
+        return not self.min_save_interval_s or averaged_or_last or falls_next
 
     def _size_begins(self) -> tuple[int, ...]:
         return tuple(begin if begin >= 0 else self.epochs + begin for begin in self.size_changes)

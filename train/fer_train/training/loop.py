@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -105,7 +105,6 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
         tracking = Tracking(recipe, run, resumed=progress.epoch > 0)
         strategy.on_main(lambda: held.enter_context(tracking))
 
-        saved_at = time.monotonic()
         for epoch in range(progress.epoch, recipe.loop.epochs):
             started = time.monotonic()
             on_training = trainer.train_epoch(epoch, training_set(epoch))
@@ -121,13 +120,7 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
                 raise DivergedError(epoch, None, line["val_loss"], dataset.shown(PUBLIC_TEST))
             progress.add(line)
 
-            def save() -> None:
-                save_epoch(trainer.model, run, progress, recipe.loop)
-                draw_curves(progress.history, run / CURVES, dataset.split_names)
-
-            if recipe.loop.must_save(epoch + 1) or time.monotonic() - saved_at > recipe.loop.min_save_interval_s:
-                strategy.on_main(save)
-                saved_at = time.monotonic()
+            strategy.on_main(lambda: trainer.save(progress, dataset.split_names))
             strategy.on_main(partial(tracking.epoch, trainer.model, line))
             _log_epoch(line, recipe.loop.epochs, dataset.shown(PUBLIC_TEST))
             if on_epoch:
@@ -157,6 +150,7 @@ class _Trainer:
         self._recipe, self._network, self._run, self._strategy = recipe, network, run, strategy
         self._device = device
         self._stage: tuple[str, int, int | None] | None = None
+        self._saved_at = time.monotonic()
         self._gpu: Any = None
         """The epochs on a GPU; None: Keras' own loop trains."""
 
@@ -180,10 +174,10 @@ class _Trainer:
         """
         recipe = self._recipe
         self._prepare_model(epoch)
+        seed_dropout(self.model, recipe.loop.seed, epoch)
         if self._gpu:
             result: dict[str, float] = self._gpu.train(epoch, training, self._network.rate_factor(epoch))
             return result
-        seed_dropout(self.model, recipe.loop.seed, epoch)
         batches = TrainingBatches(training, recipe, epoch, self._strategy.shard)
         rate = RateSchedule(recipe.loop, epoch, len(batches), self._network.rate_factor(epoch))
         with progress_bar(len(batches), f"epoch {epoch + 1}/{recipe.loop.epochs}") as bar:
@@ -199,14 +193,29 @@ class _Trainer:
         self._strategy.synchronize(self.model)
         return {"loss": float(fitted.history["loss"][0]), "accuracy": float(fitted.history["accuracy"][0])}
 
+    def save(self, progress: Progress, splits: Sequence[str]) -> None:
+        """Save the last epoch of ``progress``, if it is time to or a checkpoint is needed after it."""
+        loop = self._recipe.loop
+        due = time.monotonic() - self._saved_at > loop.min_save_interval_s
+        if due or loop.must_save(progress.epoch) or self._restores_before(progress.epoch):
+            save_epoch(self.model, self._run, progress, loop)
+            draw_curves(progress.history, self._run / CURVES, splits)
+            self._saved_at = time.monotonic()
+
+    def _restores_before(self, epoch: int) -> bool:
+        """Return whether ``epoch`` needs a model built differently, which starts from the run's checkpoint."""
+        return self._stage_of(epoch) != self._stage
+
+    def _stage_of(self, epoch: int) -> tuple[str, int, int | None]:
+        return self._recipe.loop.precision_at(epoch), self._network.phase(epoch), self._network.input_side(epoch)
+
     def _prepare_model(self, epoch: int) -> None:
         """Build the model again if precision, trainable layers or input size change; restore the checkpoint."""
-        network, loop = self._network, self._recipe.loop
-        stage = (loop.precision_at(epoch), network.phase(epoch), network.input_side(epoch))
-        if stage == self._stage:
+        if not self._restores_before(epoch):
             return
-        self._stage = stage
-        self.model = compiled_model(network, loop, epoch, self._strategy)
+        network = self._network
+        self._stage = self._stage_of(epoch)
+        self.model = compiled_model(network, self._recipe.loop, epoch, self._strategy)
         if epoch:
             # The optimizer's state belongs to the layers that were trained; for others it starts again.
             self._restore(with_optimizer=network.phase(epoch - 1) == network.phase(epoch))
@@ -266,13 +275,19 @@ def _training_sets(
         len(split.images) - len(rows),
     )
     images, labels = split.images[rows], split.labels[rows]
-    from_labels = split.distributions(len(dataset.labels))[rows]
+    split_distributions = split.distributions(len(dataset.labels))
     weights = None if split.weights is None else split.weights[rows]
 
+    last: tuple[Float32Array, TrainingSet] | None = None
+
     def training_set(epoch: int) -> TrainingSet:
-        distributions = targets(epoch)[rows] if targets else from_labels
+        """Return the same object while targets and teacher stay the same: a GPU gets it once."""
+        nonlocal last
+        distributions = targets(epoch) if targets else split_distributions
         with_teacher = teacher if epoch >= recipe.targets.teacher_from else None
-        return TrainingSet(images, labels, distributions, weights, with_teacher)
+        if last is None or last[0] is not distributions or last[1].teacher is not with_teacher:
+            last = distributions, TrainingSet(images, labels, distributions[rows], weights, with_teacher)
+        return last[1]
 
     return training_set
 

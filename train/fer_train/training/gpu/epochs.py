@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import torch
 
@@ -17,7 +15,7 @@ from fer_train.training.gpu.draws import draw_epoch
 from fer_train.training.gpu.network import TorchNetwork, UnsupportedLayerError
 from fer_train.training.gpu.steps import DeviceImages, DeviceTeacher, Steps
 from fer_train.training.gpu.update import Update, update_for
-from fer_train.training.inputs.batches import TrainingSet, class_weights
+from fer_train.training.inputs.batches import TrainingSet
 from fer_train.training.inputs.teacher import Teacher
 
 log = logging.getLogger(__name__)
@@ -26,10 +24,8 @@ _VALIDATION_BATCH = 512
 
 
 def usable_device() -> torch.device | None:
-    """Return the GPU on which Keras computes, if its backend is PyTorch and there is one."""
-    if keras.backend.backend() != "torch" or not torch.cuda.is_available():
-        return None
-    return torch.device("cuda")
+    """Return the GPU, if there is one that PyTorch can use."""
+    return torch.device("cuda") if torch.cuda.is_available() else None
 
 
 class GpuEpochs:
@@ -40,9 +36,8 @@ class GpuEpochs:
         self._model: Any = None
         self._network: TorchNetwork
         self._update: Update
-        self._data: tuple[TrainingSet, DeviceImages] | None = None
-        self._teacher: tuple[Teacher, DeviceTeacher] | None = None
-        self._steps: tuple[tuple[Any, ...], Steps] | None = None
+        self._data: tuple[TrainingSet, DeviceImages, DeviceTeacher | None] | None = None
+        self._steps: tuple[TrainingSet, int, Steps] | None = None
         self._done = 0
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True
@@ -72,11 +67,13 @@ class GpuEpochs:
     def train(self, epoch: int, training: TrainingSet, rate_factor: float) -> dict[str, float]:
         """Train ``epoch``, and return loss and accuracy on the augmented images.
 
+        While ``training`` and the image size stay the same, nothing is copied or recorded again. PyTorch's global
+        random state, which noise and Dropout use, is the caller's.
+
         Raises:
             DivergedError: if the loss is not finite.
         """
         loop, augment = self._recipe.loop, self._recipe.augment
-        torch.manual_seed(int(np.random.SeedSequence([loop.seed, epoch]).generate_state(1)[0]))
         draws = draw_epoch(len(training), loop.batch_size, augment, (loop.seed, epoch))
         steps = len(draws.rows)
         rates = np.array([loop.rate_at(epoch + step / steps) * rate_factor for step in range(steps)], np.float32)
@@ -97,34 +94,25 @@ class GpuEpochs:
         return logits
 
     def _steps_for(self, training: TrainingSet, size: int) -> Steps:
-        data, teacher = self._data_of(training), self._teacher_of(training.teacher)
-        key = (data, teacher, size)
-        if self._steps is None or self._steps[0] != key:
+        if self._steps is None or self._steps[0] is not training or self._steps[1] != size:
+            if self._data is None or self._data[0] is not training:
+                self._data = training, self._copied(training), self._translated(training.teacher)
+            _, data, teacher = self._data
             smoothing = self._recipe.loop.label_smoothing
             steps = Steps(self._network, self._update, data, teacher, self._recipe.augment, size, smoothing)
-            self._steps = key, steps
-        return self._steps[1]
+            self._steps = training, size, steps
+        return self._steps[2]
 
-    def _data_of(self, training: TrainingSet) -> DeviceImages:
-        if self._data is None or self._data[0].targets is not training.targets:
-            labels = training.labels
-            weights = class_weights(labels, training.targets.shape[1], self._recipe.loop.class_weights)[labels]
-            if training.weights is not None:
-                weights = weights * (training.weights / training.weights.mean())
-            arrays: Sequence[Any] = (training.images, training.targets, weights.astype(np.float32))
-            self._data = training, DeviceImages(*(torch.from_numpy(array).to(self._device) for array in arrays))
-        return self._data[1]
+    def _copied(self, training: TrainingSet) -> DeviceImages:
+        arrays = training.images, training.targets, training.loss_weights(self._recipe.loop.class_weights)
+        return DeviceImages(*(torch.from_numpy(array).to(self._device) for array in arrays))
 
-    def _teacher_of(self, teacher: Teacher | None) -> DeviceTeacher | None:
+    def _translated(self, teacher: Teacher | None) -> DeviceTeacher | None:
         if teacher is None:
             return None
-        if self._teacher is None or self._teacher[0] is not teacher:
-            precision = self._recipe.loop.precision
-            networks = [
-                (TorchNetwork(network, self._device, precision), network.input_shape[1]) for network in teacher.networks
-            ]
-            self._teacher = teacher, DeviceTeacher(networks, teacher.share, teacher.mirrored)
-        return self._teacher[1]
+        precision = self._recipe.loop.precision
+        networks = [(TorchNetwork(each, self._device, precision), each.input_shape[1]) for each in teacher.networks]
+        return DeviceTeacher(networks, teacher.share, teacher.mirrored)
 
     def _write(self) -> None:
         """Give the Keras model the weights, and its optimizer the state, for the checkpoint."""

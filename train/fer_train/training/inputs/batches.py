@@ -36,6 +36,14 @@ class TrainingSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def loss_weights(self, scheme: str) -> Float32Array:
+        """Return the weight of each image in the loss, float32 [N]: that of its class by ``scheme``, times its own."""
+        of_images: Float32Array = class_weights(self.labels, self.targets.shape[1], scheme)[self.labels]
+        if self.weights is not None:
+            # With a mean of 1, so that the learning rate has the same effect.
+            of_images *= self.weights / self.weights.mean()
+        return of_images
+
 
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
     """One epoch's shuffled, augmented batches of images float32 [B, S, S, 1], targets [B, labels] and weights [B].
@@ -48,11 +56,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]
         # One worker thread prepares the next batch while this one is trained on; OpenCV releases the GIL.
         super().__init__(workers=1, use_multiprocessing=False, max_queue_size=4)
         self._training, self._recipe, self._epoch, self._shard = training, recipe, epoch, shard or Shard()
-        weights = class_weights(training.labels, training.targets.shape[1], recipe.loop.class_weights)
-        self._weights = weights[training.labels]
-        if training.weights is not None:
-            # With a mean of 1, so that the learning rate has the same effect.
-            self._weights = self._weights * (training.weights / training.weights.mean())
+        self._weights = training.loss_weights(recipe.loop.class_weights)
         self._order = np.random.default_rng([recipe.loop.seed, epoch]).permutation(len(training))
 
     def __len__(self) -> int:
