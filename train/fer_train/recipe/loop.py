@@ -6,10 +6,11 @@ import math
 from itertools import pairwise
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from fer_edge.settings.base import Settings, require
-from fer_train.recipe.values import MAX_COUNT, ImageSize, NonNegative, Positive, Seed, ShareBelowOne
+from fer_train.recipe.values import MAX_COUNT, Adjustment, ImageSize, NonNegative, Positive, Seed, ShareBelowOne
 
 
 class LoopSettings(Settings, frozen=True):
@@ -89,6 +90,14 @@ class LoopSettings(Settings, frozen=True):
             " of its frequency."
         ),
     ] = "none"
+    logit_adjustments: Annotated[
+        dict[str, Adjustment],
+        Meta(
+            description="Labels that the network should choose more often than their probability alone says, as in"
+            " `{ fear = 0.2 }`: the loss is computed from the logits minus these numbers (logit-adjusted loss, Menon et"
+            " al., arXiv:2007.07314). That raises the recall of these labels, and lowers their precision."
+        ),
+    ] = msgspec.field(default_factory=dict)
     sizes: Annotated[
         tuple[ImageSize, ...],
         Meta(

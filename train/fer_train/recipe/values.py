@@ -17,6 +17,8 @@ Seed = Annotated[int, Meta(ge=0, lt=2**32)]
 Width = Annotated[int, Meta(ge=1)]
 ImageSize = Annotated[int, Meta(ge=16, le=512)]
 """Side of a square image in pixels."""
+Adjustment = Annotated[float, Meta(ge=-10, le=10)]
+"""Of a logit; a factor of e**10 is far beyond the frequencies of any labels."""
 ShareBelowOne = Annotated[float, Meta(ge=0, lt=1)]
 Positive = Annotated[float, Meta(gt=0, le=MAX_FLOAT, extra={"allowed": "a finite number above 0"})]
 NonNegative = Annotated[float, Meta(ge=0, le=MAX_FLOAT, extra={"allowed": "a finite number of at least 0"})]

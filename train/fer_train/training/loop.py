@@ -34,6 +34,7 @@ from fer_train.training.final_model import accuracy_of, validate, write_final_mo
 from fer_train.training.fine_tuning import first_weights
 from fer_train.training.inputs.batches import TrainingBatches, TrainingSet
 from fer_train.training.inputs.teacher import teacher_of
+from fer_train.training.loss import adjustments_of
 from fer_train.training.optimizer_setup import compiled_model, seed_dropout
 from fer_train.training.run_folder.files import CHECKPOINT, CURVES, LearnedData, learned_sets, started_at
 from fer_train.training.run_folder.folder import check_run, complete_epoch, only_writer, open_run, save_epoch
@@ -84,6 +85,7 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
     training_set = _training_sets(recipe, dataset, targets)
     validation = dataset.splits[PUBLIC_TEST]
     network = network_of(recipe, len(dataset.labels), validation.images.shape[1:])
+    adjustments = adjustments_of(recipe.loop, dataset.labels)
     strategy.check_agreement(lambda: facts_of(recipe, [training_set(0), training_set(last)], revision))
     data = LearnedData(dataset.name, dataset.rows_sha256, allow_other_data)
     resumed = strategy.on_main(lambda: check_run(recipe, run, resume=resume, start=start, data=data)[0].epoch) > 0
@@ -101,7 +103,7 @@ def train(  # noqa: PLR0913 - all but three have a default and are given by name
         if progress.epoch:
             log.info("resuming after epoch %d", progress.epoch)
             strategy.on_main(lambda: complete_epoch(run, progress, recipe.loop))
-        trainer = _Trainer(recipe, network, run, strategy, device)
+        trainer = _Trainer(recipe, network, run, strategy, device, adjustments)
         tracking = Tracking(recipe, run, resumed=progress.epoch > 0)
         strategy.on_main(lambda: held.enter_context(tracking))
 
@@ -143,12 +145,18 @@ class _Trainer:
     """The model of a run, from epoch to epoch."""
 
     def __init__(
-        self, recipe: Recipe, network: Network, run: Path, strategy: SingleProcessStrategy, device: Any
+        self,
+        recipe: Recipe,
+        network: Network,
+        run: Path,
+        strategy: SingleProcessStrategy,
+        device: Any,
+        adjustments: Float32Array,
     ) -> None:
         self.model: Any = None
         """The Keras model after the last epoch; a new one when the next epoch needs it built differently."""
         self._recipe, self._network, self._run, self._strategy = recipe, network, run, strategy
-        self._device = device
+        self._device, self._adjustments = device, adjustments
         self._stage: tuple[str, int, int | None] | None = None
         self._saved_at = time.monotonic()
         self._gpu: Any = None
@@ -215,7 +223,7 @@ class _Trainer:
             return
         network = self._network
         self._stage = self._stage_of(epoch)
-        self.model = compiled_model(network, self._recipe.loop, epoch, self._strategy)
+        self.model = compiled_model(network, self._recipe.loop, epoch, self._strategy, self._adjustments)
         if epoch:
             # The optimizer's state belongs to the layers that were trained; for others it starts again.
             self._restore(with_optimizer=network.phase(epoch - 1) == network.phase(epoch))
@@ -230,7 +238,7 @@ class _Trainer:
         device = self._device or usable_device()
         if device is None:
             return None
-        epochs = self._gpu or GpuEpochs(self._recipe, device)
+        epochs = self._gpu or GpuEpochs(self._recipe, device, self._adjustments)
         return epochs if epochs.use(self.model, epoch) else None
 
     def _restore(self, *, with_optimizer: bool) -> None:

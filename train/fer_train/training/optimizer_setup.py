@@ -9,16 +9,23 @@ from typing import Any
 import keras
 import numpy as np
 
+from fer_edge.types import Float32Array
 from fer_train.distributed.strategy import SingleProcessStrategy
 from fer_train.networks.blocks import LayerKinds
 from fer_train.networks.network import Network
 from fer_train.networks.torch_conv import DirectConv2D
 from fer_train.networks.torch_norm import FusedBatchNormalization
 from fer_train.recipe.loop import LoopSettings
+from fer_train.training.loss import AdjustedCrossentropy
 
 
-def compiled_model(network: Network, loop: LoopSettings, epoch: int, strategy: SingleProcessStrategy) -> Any:
-    """Return the model for ``epoch`` with its optimizer built, so that the state in a checkpoint can be restored."""
+def compiled_model(
+    network: Network, loop: LoopSettings, epoch: int, strategy: SingleProcessStrategy, adjustments: Float32Array
+) -> Any:
+    """Return the model for ``epoch`` with its optimizer built, so that the state in a checkpoint can be restored.
+
+    ``adjustments`` are those of the logits in the loss [labels].
+    """
     # Each time, so that all processes start equally whatever one of them built before.
     keras.utils.set_random_seed(loop.seed)
     with _precision(loop.precision_at(epoch)):
@@ -29,7 +36,7 @@ def compiled_model(network: Network, loop: LoopSettings, epoch: int, strategy: S
     optimizer.build(model.trainable_variables)
     model.compile(
         optimizer,
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=loop.label_smoothing),
+        loss=AdjustedCrossentropy(adjustments.tolist(), loop.label_smoothing),
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         jit_compile=keras.backend.backend() == "jax",
     )

@@ -13,7 +13,7 @@ from fer_train.recipe.recipe import Recipe
 from fer_train.training.callbacks import DivergedError
 from fer_train.training.gpu.draws import draw_epoch
 from fer_train.training.gpu.network import TorchNetwork, UnsupportedLayerError
-from fer_train.training.gpu.steps import DeviceImages, DeviceTeacher, Steps
+from fer_train.training.gpu.steps import DeviceImages, DeviceLoss, DeviceTeacher, Steps
 from fer_train.training.gpu.update import Update, update_for
 from fer_train.training.inputs.batches import TrainingSet
 from fer_train.training.inputs.teacher import Teacher
@@ -29,10 +29,10 @@ def usable_device() -> torch.device | None:
 
 
 class GpuEpochs:
-    """The epochs of a run of ``recipe`` on ``device``."""
+    """The epochs of a run of ``recipe`` on ``device``; the loss adjusts the logits by ``adjustments`` [labels]."""
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
-        self._recipe, self._device = recipe, device
+    def __init__(self, recipe: Recipe, device: torch.device, adjustments: Float32Array) -> None:
+        self._recipe, self._device, self._adjustments = recipe, device, adjustments
         self._model: Any = None
         self._network: TorchNetwork
         self._update: Update
@@ -98,8 +98,8 @@ class GpuEpochs:
             if self._data is None or self._data[0] is not training:
                 self._data = training, self._copied(training), self._translated(training.teacher)
             _, data, teacher = self._data
-            smoothing = self._recipe.loop.label_smoothing
-            steps = Steps(self._network, self._update, data, teacher, self._recipe.augment, size, smoothing)
+            loss = DeviceLoss(torch.from_numpy(self._adjustments).to(self._device), self._recipe.loop.label_smoothing)
+            steps = Steps(self._network, self._update, data, teacher, self._recipe.augment, size, loss)
             self._steps = training, size, steps
         return self._steps[2]
 

@@ -50,6 +50,19 @@ class DeviceTeacher:
         return torch.stack(found).mean(dim=0)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class DeviceLoss:
+    """Cross-entropy, as ``fer_train.training.loss`` computes it, with ``adjustments`` [labels] on the device."""
+
+    adjustments: torch.Tensor
+    label_smoothing: float
+
+    def of_images(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """Return the loss [B] of each image, for logits and targets [B, labels]."""
+        smooth = targets * (1 - self.label_smoothing) + self.label_smoothing / targets.shape[1]
+        return -(smooth * torch.log_softmax(logits - self.adjustments, dim=1)).sum(dim=1)
+
+
 class Steps:
     """Steps of one kind: of one network, image size, batch size and teacher."""
 
@@ -61,10 +74,10 @@ class Steps:
         teacher: DeviceTeacher | None,
         settings: AugmentSettings,
         size: int,
-        label_smoothing: float,
+        loss: DeviceLoss,
     ) -> None:
         self._network, self._update, self._data, self._teacher = network, update, data, teacher
-        self._settings, self._size, self._smoothing = settings, size, label_smoothing
+        self._settings, self._size, self._loss = settings, size, loss
         self._device = data.images.device
         self._graph: Any = None
         self._draws: dict[str, torch.Tensor] = {}
@@ -129,9 +142,7 @@ class Steps:
         with torch.no_grad():
             inputs, targets, weights = self._batch(now)
         logits = self._network(inputs, training=True)
-        smooth = targets * (1 - self._smoothing) + self._smoothing / targets.shape[1]
-        losses = -(smooth * torch.log_softmax(logits, dim=1)).sum(dim=1)
-        loss = (losses * weights).mean()
+        loss = (self._loss.of_images(logits, targets) * weights).mean()
         gradients = torch.autograd.grad(loss, self._update.tensors)
         with torch.no_grad():
             self._update.step(gradients, now("rates"))
