@@ -13,17 +13,19 @@ class SteadyClock:
     def __init__(self) -> None:
         self._raw: float | None = None
         self._now = 0.0
+        self._started = False
         self.step_s = 0.0
         """Seconds by which the last call of ``advance`` advanced it; 0 for the first."""
 
     def advance(self, raw: float) -> float:
         """Return the monotonic time for the source's time ``raw``, seconds. A non-finite time does not advance it."""
         self.step_s = 0.0
+        first, self._started = not self._started, True
         if not math.isfinite(raw):
             return self._now
-        first, step_s = self._raw is None, 0.0 if self._raw is None else max(0.0, raw - self._raw)
-        self._raw = raw
+        step_s = 0.0 if self._raw is None else max(0.0, raw - self._raw)
         later = raw if first else self._now + step_s
+        self._raw = raw
         if math.isfinite(later):  # the difference of two huge times may not be finite
             self._now, self.step_s = later, step_s
         return self._now

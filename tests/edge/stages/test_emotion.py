@@ -170,6 +170,12 @@ def test_the_clock_never_goes_back(raw: float) -> None:
     assert math.isfinite(clock.advance(-1e308))
 
 
+@pytest.mark.parametrize("raw", [math.nan, math.inf, -math.inf])
+def test_a_clock_that_starts_with_no_number_starts_at_0(raw: float) -> None:
+    clock = SteadyClock()
+    assert [clock.advance(at) for at in (raw, -5.0, -4.0, -6.0)] == [0.0, 0.0, 1.0, 1.0]
+
+
 def _living_face(seconds: float, generator: np.random.Generator) -> list[tuple[int, EmotionProbabilities]]:
     """True label and reading of a face, 15 times per second: a new label every 4 s, a new reading every 0.4 s.
 

@@ -7,6 +7,7 @@ import json
 import msgspec
 
 from fer_edge.model.manifest import ModelManifest
+from fer_edge.settings.base import with_clean_descriptions
 from support.environments.fresh_install import CHECKOUT
 
 FOLDER = CHECKOUT / "edge/fer_edge/schema"
@@ -17,7 +18,8 @@ def schema_text(name: str) -> str:
     """The text of the schema file ``name``."""
     title, kind = GENERATED[name]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
-    return json.dumps({**head, **msgspec.json.schema(kind)}, indent=2, ensure_ascii=False) + "\n"
+    # Cleaned, because Python 3.13 removes the indentation of docstrings and older versions do not.
+    return json.dumps({**head, **with_clean_descriptions(msgspec.json.schema(kind))}, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
