@@ -67,7 +67,7 @@ def test_a_paused_camera_is_closed_and_opened_again(tiny_bundle: Path, broker: B
         daemon.wait_for_events(1, "appeared")
         opened = len(server.asked)
         listener.publish("fer-edge/hall/door/watch/set", b"OFF")
-        daemon.wait_for(lambda: daemon.notified[-1].startswith("STATUS=0 of 1 source watched; door paused"))
+        daemon.wait_for(lambda: daemon.last_status.startswith("STATUS=0 of 1 source watched; door paused"))
         daemon.wait_for_events(1, "left")
         assert json.loads(page_of(daemon, "healthz")) == {"healthy": True, "reasons": []}
         (source,) = json.loads(page_of(daemon, "api/status"))["sources"]
@@ -81,7 +81,7 @@ def test_a_paused_camera_is_closed_and_opened_again(tiny_bundle: Path, broker: B
         assert daemon.events("source_lost", "source_back") == []
         # Paused when it is asked to end.
         listener.publish("fer-edge/hall/door/watch/set", b"OFF")
-        daemon.wait_for(lambda: "door paused" in daemon.notified[-1])
+        daemon.wait_for(lambda: "door paused" in daemon.last_status)
         began = time.monotonic()
         assert daemon.stop() == 0
         assert time.monotonic() - began < 5
@@ -97,7 +97,7 @@ def test_a_lost_camera_can_be_paused_and_a_file_cannot(tiny_bundle: Path, broker
             daemon.wait_for_events(1, "source_lost")
             for name in ("film", "door"):
                 listener.publish(f"fer-edge/hall/{name}/watch/set", b"OFF")
-            daemon.wait_for(lambda: "door paused" in daemon.notified[-1])
+            daemon.wait_for(lambda: "door paused" in daemon.last_status)
             asked = len(server.asked)
             time.sleep(1)
             assert len(server.asked) == asked  # it is not opened again until then

@@ -51,7 +51,7 @@ def test_a_camera_is_lost_for_each_reason_and_comes_back(tiny_bundle: Path, tmp_
             assert time.monotonic() - began < PATIENCE_S / 2
             server.mood = "well"
             assert outages(daemon, 2 * number + 2)[-1] == ("source_back", None)
-        daemon.wait_for(lambda: daemon.notified[-1].startswith(("STATUS=1 of 1", "WATCHDOG")))
+        daemon.wait_for(lambda: daemon.last_status.startswith("STATUS=1 of 1"))
         assert daemon.stop() == 0
     events = daemon.events()
     tracks = [line["track"] for line in events if line["kind"] == "appeared"]
@@ -192,9 +192,7 @@ def test_night_is_a_state_and_no_loss(tiny_bundle: Path, tmp_path: Path) -> None
         daemon.wait_for(lambda: daemon.count("WATCHDOG=1") > before + 1)
         server.mood = "well"
         daemon.wait_for_events(2, "appeared")
-        daemon.wait_for(
-            lambda: [told for told in daemon.notified if told.startswith("STATUS=")][-1].endswith(" watched")
-        )
+        daemon.wait_for(lambda: daemon.last_status.endswith(" watched"))
         assert daemon.stop() == 0
     assert daemon.events("source_lost", "source_back") == []
     assert server.asked.count("moody") == opened  # it was never opened again

@@ -54,7 +54,8 @@ def test_the_page_loads_updates_and_reconnects(browser: Browser) -> None:
         assert "Whole frame" in browser.text("#stages")
         browser.wait("the chart", lambda: browser.run("return document.querySelectorAll('#chart rect').length > 0"))
         label = browser.run("return document.querySelector('#chart svg').getAttribute('aria-label')")
-        assert re.match(r"No faces in|Faces for \d+", label), label  # before a face has been there for a second, and after
+        # Before a face has been there for a second, and after that.
+        assert re.match(r"No faces in|Faces for \d+", label), label
 
         # Updates did not shift the layout; below 0.1 is good: https://web.dev/cls
         browser.run(COUNT_JUMPS)

@@ -50,6 +50,11 @@ class Daemon:
         """Return how many messages to the service manager begin with ``message``."""
         return sum(told.startswith(message) for told in self.notified)
 
+    @property
+    def last_status(self) -> str:
+        """The last status line that it gave the service manager, without the watchdog's messages after it."""
+        return next((told for told in reversed(self.notified) if told.startswith("STATUS=")), "")
+
     def errors(self) -> str:
         """Return its standard error so far."""
         return (self.folder / "stderr").read_text()

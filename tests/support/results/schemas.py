@@ -19,7 +19,8 @@ def schema_text(name: str) -> str:
     title, kind = GENERATED[name]
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title}
     # Cleaned, because Python 3.13 removes the indentation of docstrings and older versions do not.
-    return json.dumps({**head, **with_clean_descriptions(msgspec.json.schema(kind))}, indent=2, ensure_ascii=False) + "\n"
+    schema = {**head, **with_clean_descriptions(msgspec.json.schema(kind))}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 if __name__ == "__main__":
