@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from fer_edge.sources.demo import DemoScene
+from fer_edge.sources.demo.source import DemoScene
 from fer_edge.sources.v4l2.formats import PixelFormat, gray_picture
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import UInt8Array

@@ -36,7 +36,7 @@ from fer_edge.pipeline import Pipeline
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source
-from fer_edge.sources.demo import DemoScene
+from fer_edge.sources.demo.source import DemoScene
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Frame
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import cv2
 
-from fer_edge.sources.demo import SCENE_S, DemoScene
+from fer_edge.sources.demo.source import SCENE_S, DemoScene
 from support.processes.edge_command import clean_environment, command_line
 from support.servers.mosquitto import Broker, Listener, running
 

@@ -22,7 +22,7 @@ import av
 import cv2
 import numpy as np
 
-from fer_edge.sources.demo import DEMO_FPS, SCENE_S, DemoScene
+from fer_edge.sources.demo.source import DEMO_FPS, SCENE_S, DemoScene
 from support.cameras import rtsp_server
 from support.cameras.mjpeg_server import mjpeg_server
 from support.processes.edge_command import clean_environment

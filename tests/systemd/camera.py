@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import cv2
 
-from fer_edge.sources.demo import DemoScene
+from fer_edge.sources.demo.source import DemoScene
 
 _FPS = 10
 _FROM_S, _TO_S = 2, 12

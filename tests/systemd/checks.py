@@ -86,7 +86,9 @@ def _doctor(container: Container, service: Service) -> str:
 
 
 def _group_of_cameras(container: Container, service: Service) -> str:
-    make = "import cv2, fer_edge.sources.demo as s; cv2.imwrite('/srv/cam/face.png', s.DemoScene().render(4.0, 0))"
+    make = (
+        "import cv2, fer_edge.sources.demo.source as s; cv2.imwrite('/srv/cam/face.png', s.DemoScene().render(4.0, 0))"
+    )
     container.must("mkdir", "-p", "/srv/cam")
     container.must(PYTHON, "-c", make)
     container.must("chown", "-R", "root:video", "/srv/cam")

@@ -21,7 +21,7 @@ def draw_film(folder: Path) -> None:
     """Draw the video into ``folder``, outside the machine, for ``film`` in it."""
     import cv2
 
-    from fer_edge.sources.demo import DemoScene
+    from fer_edge.sources.demo.source import DemoScene
 
     folder.mkdir(parents=True, exist_ok=True)
     scene = DemoScene()

@@ -9,8 +9,8 @@ import numpy.typing as npt
 
 from fer_edge.errors import InputError, ModelError
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.demo import DemoSource
-from fer_edge.sources.emotions_scene import EmotionsScene
+from fer_edge.sources.demo.emotions_scene import EmotionsScene
+from fer_edge.sources.demo.source import DemoSource
 from fer_edge.stages.crop import crop_face
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.system.stderr import hidden_stderr

@@ -22,8 +22,8 @@ from fer_edge.recording.video import AnnotatedVideo, video_suffix
 from fer_edge.settings.runtime import load_settings
 from fer_edge.sinks.console import ConsoleSink, event_line
 from fer_edge.sources import Opening
-from fer_edge.sources.demo import DemoSource
-from fer_edge.sources.emotions_scene import EmotionsScene
+from fer_edge.sources.demo.emotions_scene import EmotionsScene
+from fer_edge.sources.demo.source import DemoSource
 from fer_edge.system.files import create_folder
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.telemetry import Telemetry

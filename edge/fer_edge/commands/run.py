@@ -32,7 +32,7 @@ from fer_edge.settings.toml_files import dump_toml
 from fer_edge.settings.update import UpdateSettings
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import KNOWN_SOURCES, named_sources
-from fer_edge.sources.demo import DEMO_URIS
+from fer_edge.sources.demo.source import DEMO_URIS
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.system.driver_threads import DriverThread
 from fer_edge.system.extras import require_extra

@@ -75,7 +75,7 @@ def check_sources(context: Context) -> Finding:
 def _source(uri: str, context: Context) -> tuple[str, str | None]:
     """Return the kind of a source and, if it cannot be used, the reason."""
     from fer_edge.sources.camera import camera_device
-    from fer_edge.sources.demo import DEMO_URIS
+    from fer_edge.sources.demo.source import DEMO_URIS
     from fer_edge.sources.picamera.source import camera_of
 
     if uri in DEMO_URIS:

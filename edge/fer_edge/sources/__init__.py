@@ -16,7 +16,8 @@ from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources import camera, demo, file, folder
+from fer_edge.sources import camera, file, folder
+from fer_edge.sources.demo.source import open_demo
 from fer_edge.sources.names import NamedSource, named_sources, source_names
 from fer_edge.sources.newest import NewestFrameSource
 from fer_edge.sources.opening import Opening, Unopened, first_to_open
@@ -31,7 +32,7 @@ KNOWN_SOURCES = (
 """The accepted sources, for error messages."""
 
 _OPENERS: tuple[Callable[[str, SourceSettings, str], FrameSource | Unopened | None], ...] = (
-    demo.open_demo,
+    open_demo,
     camera.open_camera,
     open_picamera2,
     open_stream,

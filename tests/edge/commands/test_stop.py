@@ -70,7 +70,7 @@ source.import_picamera2 = lambda: None
 source.Picamera2Source = park
 """
 DEMO = """
-from fer_edge.sources.demo import DemoSource
+from fer_edge.sources.demo.source import DemoSource
 DemoSource.read = park
 """
 CLASSIFIER = """

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.recording.video import video_suffix
-from fer_edge.sources.emotions_scene import LENGTH_S, EmotionsScene, expression_at
+from fer_edge.sources.demo.emotions_scene import LENGTH_S, EmotionsScene, expression_at
 from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 
 

@@ -17,7 +17,7 @@ from fer_edge.errors import SourceLostError
 from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import NamedSource, Opening, first_to_open, open_sources, source_names
-from fer_edge.sources.demo import DemoSource
+from fer_edge.sources.demo.source import DemoSource
 from fer_edge.sources.opening import Unopened
 from fer_edge.system.opencv_setup import set_up_opencv
 from support.cameras.mjpeg_server import MjpegServer, mjpeg_server

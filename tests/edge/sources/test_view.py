@@ -15,7 +15,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.settings.pipeline import DetectorSettings
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import open_source
-from fer_edge.sources.demo import DemoSource
+from fer_edge.sources.demo.source import DemoSource
 from fer_edge.sources.view import View, adjust_source, make_mask, region_box
 from fer_edge.stages.detection.haar import HaarFaceDetector
 from fer_edge.types import Frame, UInt8Array

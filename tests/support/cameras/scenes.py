@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from fer_edge.images.files import decode_gray
-from fer_edge.sources.demo import DemoScene, pose_at
+from fer_edge.sources.demo.source import DemoScene, pose_at
 from fer_edge.types import Box, Frame, UInt8Array
 
 FACE_IN_PORTRAIT = Box(177, 66, 95, 95)

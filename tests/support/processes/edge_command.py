@@ -17,7 +17,7 @@ import numpy as np
 
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.demo import DemoScene, DemoSource
+from fer_edge.sources.demo.source import DemoScene, DemoSource
 from fer_edge.types import UInt8Array
 
 FACE_AT_S = 4.0

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fer_edge.images.colour import with_luma
-from fer_edge.sources.drawn_face import SIDE_PX, DrawnFace, Expression
+from fer_edge.sources.demo.drawn_face import SIDE_PX, DrawnFace, Expression
 from fer_edge.types import UInt8Array
 
 LENGTH_S = 18.0

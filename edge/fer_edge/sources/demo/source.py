@@ -17,7 +17,7 @@ from fer_edge.images.files import decode_colour, decode_gray
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import NumberedSource
-from fer_edge.sources.emotions_scene import LENGTH_S, EmotionsScene
+from fer_edge.sources.demo.emotions_scene import LENGTH_S, EmotionsScene
 from fer_edge.types import Float32Array, Frame, UInt8Array
 
 DEMO_URI = "demo"
