@@ -193,6 +193,20 @@ assert (bright == 120).all()
 """)
 
 
+def test_the_loss_is_that_of_keras() -> None:
+    run_on_torch("""
+from fer_train.training.gpu.steps import DeviceLoss
+from fer_train.training.loss import AdjustedCrossentropy
+random = np.random.default_rng(3)
+logits = random.normal(0, 3, (64, 7)).astype(np.float32)
+targets = random.dirichlet(np.ones(7), 64).astype(np.float32)
+for adjustments, smoothing in (([0.0] * 7, 0.0), ([0.0, 1.0, 0.3, 0.0, -0.5, 0.0, 2.0], 0.1)):
+    ours = DeviceLoss(torch.tensor(adjustments), smoothing).of_images(torch.tensor(logits), torch.tensor(targets))
+    theirs = AdjustedCrossentropy(adjustments, smoothing, reduction=None)(targets, logits)
+    np.testing.assert_allclose(ours.numpy(), keras.ops.convert_to_numpy(theirs), rtol=1e-5)
+""")
+
+
 @pytest.mark.parametrize(
     ("stop_after", "kept"),
     [
