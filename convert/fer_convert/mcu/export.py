@@ -62,7 +62,7 @@ class Limits:
         if over:
             raise ModelError(
                 f"{name} needs {'; it needs '.join(over)}. It fits --max-flash {_rounded_up(needs.flash)} --max-arena"
-                f" {_rounded_up(needs.arena)}; a network with fewer channels, such as fer-edge-xs, needs less"
+                f" {_rounded_up(needs.arena)}; a network with fewer channels needs less"
             )
 
 
