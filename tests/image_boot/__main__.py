@@ -8,11 +8,11 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from arm.rootfs import SUITES, kept
+from arm.rootfs import SUITES, Suite, kept
 from fer_edge.errors import CheckFailedError, FerEdgeError
 from fer_edge.system.user_folders import cache_folder
 from image_boot import camera, chroot, cloudinit, firstrun, power, preseed
@@ -25,10 +25,16 @@ _CAMERA = Path(__file__).parents[1] / "systemd" / "camera.py"
 
 
 class Place:
-    """State that the parts share: cards and root file systems, each created once, and temporary folders."""
+    """State that the parts share: cards and root file systems, each created once, and temporary folders.
 
-    def __init__(self, scratch: Path, kept_in: Path, wheels: Path, roots: contextlib.ExitStack) -> None:
+    ``emulated`` are the releases of the parts for aarch64.
+    """
+
+    def __init__(
+        self, scratch: Path, kept_in: Path, wheels: Path, roots: contextlib.ExitStack, emulated: Sequence[Suite]
+    ) -> None:
         self._scratch, self._kept_in, self.wheels, self._roots = scratch, kept_in, wheels, roots
+        self.emulated = emulated
         self.card = cache(self._card)
         self._root = cache(self._find_root)
 
@@ -63,11 +69,11 @@ def _booted(check: Callable[[Table, Machine, Card], None], style: str, release: 
 
 
 def _on_arm(table: Table, place: Place) -> None:
-    chroot.check(table, place.wheels / "image-arm", place.wheels)
+    chroot.check(table, place.emulated, place.wheels / "image-arm", place.wheels)
 
 
 def _camera(table: Table, place: Place) -> None:
-    camera.check(table, place.wheels / "image-arm", place.wheels)
+    camera.check(table, place.emulated, place.wheels / "image-arm", place.wheels)
 
 
 PARTS: dict[str, Callable[[Table, Place], None]] = {
@@ -84,6 +90,7 @@ def main() -> None:
     """Run the parts; print a table for each."""
     parser = argparse.ArgumentParser(prog="make test-image", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument("--suite", choices=SUITES, help="only this release in the parts for aarch64 (default: both)")
     parser.add_argument("--cache", type=Path, default=cache_folder(), help="where wheels and file systems are kept")
     arguments = parser.parse_args()
     if unknown := set(arguments.parts) - PARTS.keys():
@@ -92,7 +99,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         refuse_if_something_is_missing()
-        _run(arguments.parts or list(PARTS), arguments.cache.absolute())
+        emulated = [SUITES[arguments.suite]] if arguments.suite else list(SUITES.values())
+        _run(arguments.parts or list(PARTS), arguments.cache.absolute(), emulated)
     except FerEdgeError as error:
         print(f"make test-image: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -100,10 +108,10 @@ def main() -> None:
         sys.exit(130)
 
 
-def _run(names: list[str], kept_in: Path) -> None:
+def _run(names: list[str], kept_in: Path, emulated: Sequence[Suite]) -> None:
     table = Table()
     with contextlib.ExitStack() as roots, tempfile.TemporaryDirectory(prefix="fer-edge-image-") as folder:
-        place = Place(Path(folder), kept_in / "image", kept_in, roots)
+        place = Place(Path(folder), kept_in / "image", kept_in, roots, emulated)
         for name in names:
             PARTS[name](table, place)
     if table.failures:

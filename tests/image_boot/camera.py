@@ -12,12 +12,12 @@ import json
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from arm.rootfs import SUITES, Suite
+from arm.rootfs import Suite
 from arm.sandbox import CPUS, binfmt, run
 from fer_edge.errors import CheckFailedError
 from fer_flash.image.card_image import CardImage
@@ -63,10 +63,10 @@ print(json.dumps({
 """
 
 
-def check(table: Table, kept_in: Path, wheels: Path) -> None:
-    """Add rows for each release; keep roots below ``kept_in`` and wheels below ``wheels``. Raises InputError."""
+def check(table: Table, suites: Iterable[Suite], kept_in: Path, wheels: Path) -> None:
+    """Add rows for each of ``suites``; keep roots below ``kept_in`` and wheels below ``wheels``. Raises InputError."""
     with binfmt():
-        for suite in SUITES.values():
+        for suite in suites:
             table.begin(f"{suite.name}, aarch64: a card with a Raspberry Pi camera, in a chroot")
             with _prepared(suite, kept_in, wheels) as card:
                 promise = "compose: what picamera2 needs and the image lacks, signatures checked, is in the payload"

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from arm.comparison import Arrays, compare
-from arm.rootfs import CHECKOUT, SUITES, Suite
+from arm.rootfs import CHECKOUT, Suite
 from arm.sandbox import CPUS, Cpu, binfmt, last_line
 from fer_edge.errors import CheckFailedError, InputError
 from fer_edge.model.bundle import load_bundle
@@ -64,11 +64,11 @@ class Sight:
     raw: Arrays
 
 
-def check(table: Table, cache: Path, wheels: Path | None = None) -> None:
-    """Add a row for each release's install and for each core; keep roots below ``cache``. Raises InputError."""
+def check(table: Table, suites: Iterable[Suite], cache: Path, wheels: Path | None = None) -> None:
+    """Add a row for each suite's install and for each core; keep roots below ``cache``. Raises InputError."""
     with binfmt(), contextlib.ExitStack() as stack:
         sight = stack.enter_context(_sight())
-        releases = [stack.enter_context(_prepared(suite, cache)) for suite in SUITES.values()]
+        releases = [stack.enter_context(_prepared(suite, cache)) for suite in suites]
         table.begin("aarch64: the payloads")
         releases = [
             release
