@@ -48,10 +48,10 @@ def test_the_sources_hold_the_model_and_its_golden_outputs(tmp_path: Path) -> No
     header = texts["model.h"]
     assert 'kLabels[kLabelCount] = {"angry", "disgust", "fear", "happy", "sad", "surprise", "neutral"}' in header
     assert set(re.findall(r"resolver\.(\w+)\(\)", header)) == {
-        "AddAdd", "AddConv2D", "AddFullyConnected", "AddMean", "AddQuantize",
+        "AddAdd", "AddConv2D", "AddDepthwiseConv2D", "AddFullyConnected", "AddMean", "AddQuantize",
     }  # fmt: skip
     (arena,) = re.findall(r"kArenaBytes = (\d+);", header)
-    assert 33_716 <= int(arena) <= 1.2 * 33_716  # TFLM's use on a Cortex-M3, by make test-mcu
+    assert 122_788 <= int(arena) <= 1.2 * 122_788  # TFLM's use on a Cortex-M3, by make test-mcu
     assert f"{int(arena):,} bytes in RAM" in result.stdout
 
 
@@ -75,7 +75,7 @@ def test_the_published_memory_is_of_the_released_models_and_within_the_estimates
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("--max-arena", "32k"), 4, ("fer-edge-xs", "RAM for the arena", "--max-arena is 32,768", "--max-arena 37k")),
+        (("--max-arena", "32k"), 4, ("fer-edge-xs", "RAM for the arena", "--max-arena is 32,768", "--max-arena 128k")),
         (("--max-flash", "128k"), 4, ("bytes of flash", "--max-flash is 131,072")),
         (("--variant", "float32"), 4, ("float32 input", "--variant int8")),
         (("--variant", "int9"), 4, ("no variant 'int9'",)),
@@ -123,7 +123,7 @@ def test_the_graph_has_the_operations_that_the_model_card_states(name: str) -> N
     stated = json.loads((MODELS / name / "manifest.json").read_text())["training"]["macs"]
     assert macs == pytest.approx(stated, rel=0.01)
     weights = sum(tensor.bytes for tensor in graph.tensors if tensor.constant and tensor.dtype == "int8")
-    assert weights == pytest.approx({"fer-edge-s": 979_000, "fer-edge-xs": 147_000}[name], rel=0.05)
+    assert weights == pytest.approx({"fer-edge-s": 979_000, "fer-edge-xs": 115_000}[name], rel=0.05)
 
 
 @pytest.mark.parametrize("cut", [0, 4, 100, 5_000])

@@ -28,7 +28,7 @@ def test_the_layers_have_the_names_of_keras_and_add_up_to_the_manifest() -> None
     graph = read_graph(SMALL / "int8.tflite")
     layers = layers_of(graph)
     names = [layer.name for layer in layers]
-    assert names[:4] == ["tfl.quantize", "stem", "s0b0_1", "s0b0_2"]
+    assert names[:4] == ["tfl.quantize", "stem", "s0b0_expand", "s0b0_depth"]
     assert names[-2:] == ["pool", "logits"]
     assert len(set(names)) == len(names) == len(graph.operators)
     training = read_manifest(SMALL).training
