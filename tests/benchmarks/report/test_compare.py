@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from fer_bench.report.compare import Change, compare_reports
-from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult, report_to_json
+from fer_bench.results import AccuracyResult, BenchmarkReport, VariantResult, load_report, report_to_json
 from fer_bench.results.hex_bits import from_hex, to_hex
 from fer_edge.errors import InputError
 from support.results.reports import accuracy, latency_row, report, sequence_section
@@ -225,6 +225,14 @@ def test_the_text_fits_100_columns_and_the_page_has_the_evidence(tmp_path: Path)
     shown = page.read_text()
     assert shown.count("<td>inconclusive</td>") == verdicts["inconclusive"]
     evidence = " ".join(line.strip() for line in lines)
+    before, after = (
+        next(row for row in load_report(results / f"{name}-x86_64.json").latency if row.variant == "float32")
+        for name in ("fer-edge-xs", "fer-edge-s")
+    )
+    (row,) = [row for row in rows if row.startswith("float32 on litert, 1 thread: p50 ms ")]
+    change = 100 * (after.p50_ms / before.p50_ms - 1)
+    assert row.split()[-5:] == ["worse", f"{before.p50_ms:.3f}", f"{after.p50_ms:.3f}", f"{change:+.1f}", "%"]
+    assert "waited for a core in 6 rounds<" in shown
     waited = re.findall(r"waited for a core in \d+ rounds?; without disturbed rounds at least \d\.\d+", evidence)
     assert waited and all(f"{one}<" in shown for one in waited)
     assert_refused(fer_edge("bench", "compare", page, page, "--html", tmp_path), 6, "not a regular file")

@@ -1,4 +1,4 @@
-"""The loss whose logits are adjusted by label: its minimum, a run's recall, and a run that is resumed."""
+"""The loss whose logits are adjusted by label: its minimum, an unknown label, and a run that is continued."""
 
 from __future__ import annotations
 
