@@ -24,6 +24,29 @@ def browser_is_missing() -> str | None:
     return f"{' and '.join(absent)} is not installed: apt-get install chromium-driver" if absent else None
 
 
+def _started_driver(folder: Path, max_tries: int = 5) -> tuple[subprocess.Popen[str], int]:
+    """Return a running chromedriver and its port.
+
+    With ``--port=0`` it takes a free port of IPv6, and exits where another process has that port on IPv4.
+    """
+    said = ""
+    for _ in range(max_tries):
+        driver = subprocess.Popen(
+            ["chromedriver", "--port=0", "--log-level=SEVERE"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=folder,
+        )
+        assert driver.stdout is not None
+        for line in driver.stdout:
+            if found := re.search(r"successfully on port ([0-9]+)", line):
+                return driver, int(found[1])
+            said += line
+        driver.wait(20)
+    raise AssertionError(f"chromedriver exited {max_tries} times before it listened:\n{said}")
+
+
 class Browser:
     """Open one window; close it and end both programs at the end of the block."""
 
@@ -32,16 +55,8 @@ class Browser:
         self._size = width, height
 
     def __enter__(self) -> Self:
-        self._driver = subprocess.Popen(
-            ["chromedriver", "--port=0", "--log-level=SEVERE"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            cwd=self._folder,
-        )
-        assert self._driver.stdout is not None
-        told = next(line for line in self._driver.stdout if "successfully on port" in line)
-        self._base = f"http://127.0.0.1:{re.findall(r'port ([0-9]+)', told)[-1]}"
+        self._driver, port = _started_driver(self._folder)
+        self._base = f"http://127.0.0.1:{port}"
         width, height = self._size
         options = {
             "args": [
