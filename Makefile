@@ -140,8 +140,8 @@ boot-test: $(VENV)/.dev ## a composed card boots in an emulated Pi up to the dae
 fuzz: $(VENV)/.dev ## feed broken input to every reader of files and requests (MINUTES=30 for all; docs/explanation/fuzzing.md)
 	PYTHONPATH=tests $(BIN)/python -m fuzz --minutes $(or $(MINUTES),30) $(ARGS)
 
-fuzz-ci: $(VENV)/.dev ## as CI: each reader for FUZZ_SECONDS=60, one per core
-	PYTHONPATH=tests $(BIN)/python -m fuzz --random --each $(or $(FUZZ_SECONDS),60) --jobs $$(nproc) $(ARGS)
+fuzz-ci: $(VENV)/.dev ## as CI: each reader for FUZZ_SECONDS=60, two per core
+	PYTHONPATH=tests $(BIN)/python -m fuzz --random --each $(or $(FUZZ_SECONDS),60) --jobs $$(($$(nproc) * 2)) $(ARGS)
 
 fuzz-smoke: $(VENV)/.dev ## the seeds and 300 changes for each reader, always the same
 	PYTHONPATH=tests $(BIN)/python -m fuzz --smoke $(ARGS)

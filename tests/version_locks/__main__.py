@@ -53,10 +53,10 @@ def main() -> int:
             bundle = _make_bundles(Path(scratch))
             with ThreadPoolExecutor() as pool:  # mostly downloads and unpacking in other processes
                 pythons = list(pool.map(partial(prepare, arguments.environments, wheel), chosen))
-            arguments_of_all = [*files, *pytest_arguments]
-            results = [
-                test(target, python, bundle, arguments_of_all) for target, python in zip(chosen, pythons, strict=True)
-            ]
+            test_one = partial(test, bundle=bundle, arguments=[*files, *pytest_arguments])
+            # Few of the quick tests depend on time, so they may run beside each other, as in `make test`.
+            with ThreadPoolExecutor(os.cpu_count() if arguments.quick else 1) as pool:
+                results = list(pool.map(test_one, chosen, pythons))
     except FerEdgeError as error:
         sys.stderr.write(f"test-locks: {error}\n")
         return error.exit_code
@@ -98,12 +98,11 @@ def _yunet() -> dict[str, str]:
 
 
 def test(target: Target, python: Path | None, bundle: Path, arguments: list[str]) -> int:
-    """Run pytest in the environment of ``target``; return 1 if it fails, 0 if it passes or is skipped."""
+    """Run pytest in the environment of ``target`` and print its output at the end; return 1 if a test fails, else 0."""
     if python is None:
         print(f"{target.name}: SKIPPED: Python {target.python} is not installed, neither on the PATH nor by pyenv")
         return 0
     versions = subprocess.run([python, "-c", _VERSIONS], capture_output=True, text=True, check=True).stdout.strip()
-    print(f"{target.name}: {versions}", flush=True)
     # The tests start the commands many times; .pyc files make that faster.
     unwanted = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE"}
     environment = {name: value for name, value in os.environ.items() if name not in unwanted}
@@ -111,8 +110,12 @@ def test(target: Target, python: Path | None, bundle: Path, arguments: list[str]
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
         cwd=CHECKOUT,
         env={**environment, "TINY_BUNDLE": str(bundle), **_yunet()},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
         check=False,
     )
+    print(f"{target.name}: {versions}\n{done.stdout}", flush=True)
     return int(done.returncode != 0)  # below 0 if a signal ended it
 
 
