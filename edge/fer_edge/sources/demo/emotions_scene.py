@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from fer_edge.images.colour import with_luma
-from fer_edge.sources.demo.drawn_face import SIDE_PX, DrawnFace, Expression
+from fer_edge.sources.demo.drawn_face import SIDE_PX, WALL, DrawnFace, Expression
 from fer_edge.types import UInt8Array
 
 LENGTH_S = 18.0
@@ -17,7 +17,6 @@ LENGTH_S = 18.0
 _WIDTH, _HEIGHT = 640, 480
 _CHANGE_S = 0.5
 """Seconds in which the face changes."""
-_WALL = (178, 164, 150)
 _SIZE = 1.55
 """Scale of the drawing in the picture."""
 _NOISE_SIGMA = 3.0
@@ -81,11 +80,10 @@ class EmotionsScene:
             y = _HEIGHT - SIDE_PX * _SIZE / 2 + 3 * math.sin(2 * math.pi * at / 4.5)
             matrix = np.array([[_SIZE, 0, x - _SIZE * SIDE_PX / 2], [0, _SIZE, y - _SIZE * SIDE_PX / 2]], np.float32)
             size = (_WIDTH, _HEIGHT)
-            person = cv2.warpAffine(
-                self._drawn[1], matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-            )
+            drawn = self._drawn[1]
+            person = cv2.warpAffine(drawn, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
             share = cv2.warpAffine(self._face.alpha, matrix, size, flags=cv2.INTER_LINEAR)[..., None]
-            picture = np.asarray(person * share + np.array(_WALL, np.float32) * (1 - share), np.uint8)
+            picture = np.asarray(person * share + np.array(WALL, np.float32) * (1 - share), np.uint8)
             self._picture = at, picture
         return self._picture[1]
 

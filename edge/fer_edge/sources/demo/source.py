@@ -77,11 +77,10 @@ class Scene(Protocol):
 
 def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | None:
     """Return the scene of a demo URI, else None; one pass, or an endless loop if ``settings.realtime``."""
-    if uri == DEMO_URI:
-        return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
-    if uri == EMOTIONS_URI:
-        return DemoSource(settings, name, math.inf if settings.realtime else LENGTH_S, EmotionsScene())
-    return None
+    if uri not in DEMO_URIS:
+        return None
+    scene, length_s = (DemoScene(), SCENE_S) if uri == DEMO_URI else (EmotionsScene(), LENGTH_S)
+    return DemoSource(settings, name, math.inf if settings.realtime else length_s, scene)
 
 
 class DemoSource(NumberedSource):
