@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import cv2
 
@@ -62,12 +62,8 @@ def redirected(url: str, location: str, allowed: Collection[str]) -> str:
             " to source.follow_redirects"
         )
     keeps = host == old.hostname and "@" not in new.netloc and (old.scheme == new.scheme or new.scheme.endswith("s"))
-    return urlunsplit(new._replace(netloc=f"{_login(old)}{new.netloc}")) if keeps else location
-
-
-def _login(parts: SplitResult) -> str:
-    login, at, _ = parts.netloc.rpartition("@")
-    return login + at
+    login, at, _ = old.netloc.rpartition("@")
+    return urlunsplit(new._replace(netloc=login + at + new.netloc)) if keeps else location
 
 
 @functools.cache
