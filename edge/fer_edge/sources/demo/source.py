@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from importlib.resources import files
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,8 +21,7 @@ from fer_edge.sources.demo.emotions_scene import LENGTH_S, EmotionsScene
 from fer_edge.types import Float32Array, Frame, UInt8Array
 
 DEMO_URI = "demo"
-EMOTIONS_URI = "demo:emotions"
-DEMO_URIS = (DEMO_URI, EMOTIONS_URI)
+DEMO_URIS = (DEMO_URI, "demo:emotions")
 DEMO_FPS = 15.0
 SCENE_S = 20.0
 """Length of the scene in seconds. A longer source repeats it; the end joins the start."""
@@ -63,23 +62,11 @@ _PATH = (
 )
 
 
-class Scene(Protocol):
-    """What a demo source shows."""
-
-    def render(self, at: float, index: int) -> UInt8Array:
-        """Return the picture uint8 [480, 640] at ``at`` seconds; ``index`` selects the noise."""
-        ...
-
-    def in_colour(self, gray: UInt8Array, at: float) -> UInt8Array:
-        """Return the picture ``gray`` of ``at`` seconds in colour, uint8 [480, 640, 3] (BGR)."""
-        ...
-
-
 def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | None:
     """Return the scene of a demo URI, else None; one pass, or an endless loop if ``settings.realtime``."""
     if uri not in DEMO_URIS:
         return None
-    scene, length_s = (DemoScene(), SCENE_S) if uri == DEMO_URI else (EmotionsScene(), LENGTH_S)
+    scene, length_s = (None, SCENE_S) if uri == DEMO_URI else (EmotionsScene(), LENGTH_S)
     return DemoSource(settings, name, math.inf if settings.realtime else length_s, scene)
 
 
@@ -92,7 +79,11 @@ class DemoSource(NumberedSource):
     live = False
 
     def __init__(
-        self, settings: SourceSettings, name: str = DEMO_URI, seconds: float = SCENE_S, scene: Scene | None = None
+        self,
+        settings: SourceSettings,
+        name: str = DEMO_URI,
+        seconds: float = SCENE_S,
+        scene: DemoScene | EmotionsScene | None = None,
     ) -> None:
         self.name = name
         self.fps = settings.fps or DEMO_FPS
