@@ -12,8 +12,7 @@ from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.images.files import check_readable
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import DecodedSource
-from fer_edge.sources.decoders.base import Decoder
+from fer_edge.sources.base import DecodedSource, Decoder
 from fer_edge.sources.decoders.opencv import OpenCVDecoder
 from fer_edge.sources.decoders.pyav import PyAVDecoder, choose_pyav
 from fer_edge.sources.opening import Unopened

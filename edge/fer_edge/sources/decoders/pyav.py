@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
-from fer_edge.sources.decoders.base import Picture
+from fer_edge.sources.base import Picture
 from fer_edge.system.extras import missing_packages, require_extra
 from fer_edge.types import UInt8Array
 

@@ -125,15 +125,7 @@ def gray_picture(data: UInt8Array, format: PixelFormat, reduction: int = 1) -> U
 def colour_picture(data: UInt8Array, format: PixelFormat, reduction: int = 1) -> UInt8Array | None:
     """Convert a buffer to a BGR picture, uint8 [height, width, 3], in its own memory; None if the format has no colour.
 
-    Planar formats other than 4:2:0 are not converted either.
-
-    Args:
-        data: The buffer, uint8 [bytes].
-        format: Its format, which must be in ``READABLE``.
-        reduction: Divides both sides of a JPEG.
-
-    Raises:
-        DamagedPictureError: as ``gray_picture``.
+    Planar formats other than 4:2:0 are not converted either. Arguments and errors are those of ``gray_picture``.
     """
     height, width, stride = format.height, format.width, format.stride
     if format.name in JPEGS:
