@@ -6,6 +6,7 @@ They are selected like a camera, need no hardware, and always give the same pict
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from importlib.resources import files
 from itertools import pairwise
 from typing import NamedTuple
@@ -113,7 +114,6 @@ class DemoScene:
         self._background = _background(random)
         shape = (_HEIGHT + _NOISE_MARGIN, _WIDTH + _NOISE_MARGIN)
         self._noise = (random.standard_normal(shape) * _NOISE_SIGMA).astype(np.float32)
-        self._chroma: Float32Array | None = None
 
     def render(self, at: float, index: int) -> UInt8Array:
         """Return the picture uint8 [480, 640] at ``at`` seconds; ``index`` selects the noise."""
@@ -132,19 +132,18 @@ class DemoScene:
 
     def in_colour(self, gray: UInt8Array, at: float) -> UInt8Array:
         """Return the picture ``gray`` of ``at`` seconds in colour, uint8 [480, 640, 3] (BGR)."""
-        if self._chroma is None:
-            self._chroma = _portrait_chroma(self._cutout[..., 1])
         chroma = cv2.warpAffine(self._chroma, _placement(at), (_WIDTH, _HEIGHT), flags=cv2.INTER_LINEAR)
         red, blue = (cv2.convertScaleAbs(plane, alpha=1, beta=0) for plane in cv2.split(chroma + _WALL_CHROMA))
         return np.asarray(cv2.cvtColor(cv2.merge([gray, red, blue]), cv2.COLOR_YCrCb2BGR), np.uint8)
 
-
-def _portrait_chroma(alpha: Float32Array) -> Float32Array:
-    """Return how Cr and Cb of the portrait differ from the wall's, float32 [512, 512, 2]; 0 outside the person."""
-    bgr = decode_colour((files("fer_edge") / "assets" / "astronaut-colour.jpg").read_bytes())
-    assert bgr is not None
-    ycrcb = cv2.cvtColor(cv2.resize(bgr, alpha.shape[::-1], interpolation=cv2.INTER_CUBIC), cv2.COLOR_BGR2YCrCb)
-    return (ycrcb[..., 1:].astype(np.float32) - _WALL_CHROMA) * alpha[..., None]
+    @cached_property
+    def _chroma(self) -> Float32Array:
+        """How Cr and Cb of the portrait differ from the wall's, float32 [512, 512, 2]; 0 outside the person."""
+        bgr = decode_colour((files("fer_edge") / "assets" / "astronaut-colour.jpg").read_bytes())
+        assert bgr is not None
+        alpha = self._cutout[..., 1]
+        ycrcb = cv2.cvtColor(cv2.resize(bgr, alpha.shape[::-1], interpolation=cv2.INTER_CUBIC), cv2.COLOR_BGR2YCrCb)
+        return (ycrcb[..., 1:].astype(np.float32) - _WALL_CHROMA) * alpha[..., None]
 
 
 def pose_at(at: float) -> _Pose:
