@@ -35,7 +35,7 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         if data.startswith(signature, at):
             try:
                 return read(data)
-            except (struct.error, IndexError):  # cut short
+            except (struct.error, OverflowError):  # cut short, or a place of more than 63 bits
                 return None
     return None
 
