@@ -36,7 +36,7 @@ from fer_edge.system.version import __version__
 if TYPE_CHECKING:
     from fer_edge.daemon.watcher import Watcher
     from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError, SourceLostError
-    from fer_edge.images.gray import to_gray
+    from fer_edge.images.colour import to_gray
     from fer_edge.model.bundle import ModelBundle, load_bundle
     from fer_edge.pipeline import Pipeline, SourceRun
     from fer_edge.protocols import Classifier, ClosingSink, ClosingSource, EventSink, FaceDetector, FrameSource, NoFrame
@@ -128,7 +128,7 @@ if not TYPE_CHECKING:  # type checkers use the imports above, and can report a m
     _HOMES = {
         "daemon.watcher": ("Watcher",),
         "errors": ("FerEdgeError", "InputError", "ModelError", "OutputError", "SourceLostError"),
-        "images.gray": ("to_gray",),
+        "images.colour": ("to_gray",),
         "model.bundle": ("ModelBundle", "load_bundle"),
         "pipeline": ("Pipeline", "SourceRun"),
         "protocols": (

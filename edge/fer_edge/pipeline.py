@@ -15,8 +15,7 @@ import numpy.typing as npt
 from fer_edge.errors import InputError, SourceLostError
 from fer_edge.face_finder import FaceFinder
 from fer_edge.frames import Limits, frames_within
-from fer_edge.images.colour import kept_colour
-from fer_edge.images.gray import to_gray
+from fer_edge.images.colour import kept_colour, to_gray
 from fer_edge.model.bundle import ModelBundle, load_bundle
 from fer_edge.protocols import Classifier, FaceDetector, FaceLikelihood, FrameSource
 from fer_edge.settings.pipeline import EmotionSettings

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fer_edge.images.gray import to_gray
+from fer_edge.images.colour import to_gray
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.classification import EmotionClassifier

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from fer_edge.errors import InputError, OutputError
-from fer_edge.images.headers import image_size
+from fer_edge.images.headers import image_size, jpeg_segments
 from fer_edge.system.files import open_regular, read_regular, write_bytes_atomically
 from fer_edge.system.opencv_setup import opencv_path
 from fer_edge.system.stderr import hidden_stderr
@@ -23,7 +23,6 @@ _MOVING = frozenset({".gif", ".mjpeg", ".mjpg"})
 _MAX_IMAGE_BYTES = 2**28
 """Maximum size of an image file, far above that of any camera; a larger one would exhaust a Pi's memory."""
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
-_JPEG_START_OF_SCAN = 0xDA
 _PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"IEND"
 _PNG_ANCILLARY = 0x20
 """Bit of the first letter of a chunk's name: lower case marks chunks that a reader may ignore (PNG, section 5.4)."""
@@ -83,17 +82,17 @@ def read_gray(path: Path, max_pixels: int | None = None) -> UInt8Array:
         InputError: If the file is missing, unreadable, truncated or not an image, or has more than ``max_pixels``
             pixels. The size of the common formats is checked before they are decoded.
     """
-    return _decode_checked(path, _read_whole(path, max_pixels), max_pixels)
+    return _read(path, max_pixels)[0]
 
 
 def read_gray_and_colour(path: Path, max_pixels: int | None = None) -> tuple[UInt8Array, UInt8Array | None]:
     """Read an image file as ``read_gray`` does, and also in colour, uint8 [H, W, 3] (BGR)."""
-    data = _read_whole(path, max_pixels)
-    return _decode_checked(path, data, max_pixels), decode_colour(data)
+    gray, data = _read(path, max_pixels)
+    return gray, decode_colour(data)
 
 
-def _read_whole(path: Path, max_pixels: int | None) -> bytes:
-    """Return the bytes of the image file, whose size in its header is checked. Raises InputError."""
+def _read(path: Path, max_pixels: int | None) -> tuple[UInt8Array, bytes]:
+    """Return the grey image and the bytes of the file."""
     check_readable(path)
     try:
         data = read_regular(path, _MAX_IMAGE_BYTES)
@@ -104,13 +103,9 @@ def _read_whole(path: Path, max_pixels: int | None) -> bytes:
     if not _is_whole(data):
         raise InputError(f"{path}: the image is cut short or damaged; copy it again")
     _check_pixels(path, image_size(data), max_pixels)
-    return data
-
-
-def _decode_checked(path: Path, data: bytes, max_pixels: int | None) -> UInt8Array:
     gray = decode_gray(data, str(path))
     _check_pixels(path, (gray.shape[1], gray.shape[0]), max_pixels)
-    return gray
+    return gray, data
 
 
 def _check_pixels(path: Path, size: tuple[int, int] | None, max_pixels: int | None) -> None:
@@ -166,7 +161,7 @@ def _is_whole(data: bytes) -> bool:
     """Return whether a JPEG or PNG is complete; True for other formats, which only the decoder checks."""
     if data.startswith(_PNG_START):
         return _png_is_whole(data)
-    return jpeg_is_whole(data) if data.startswith(_JPEG_START) else True
+    return not data.startswith(_JPEG_START) or jpeg_is_whole(data)
 
 
 def _png_is_whole(data: bytes) -> bool:
@@ -190,13 +185,7 @@ def jpeg_is_whole(data: bytes) -> bool:
     """Return whether the JPEG ``data`` has an end marker after the start of its image data."""
     # Skip the segments before the image data, since an embedded thumbnail also has an end marker.
     position = len(_JPEG_START)
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if marker == _JPEG_START_OF_SCAN:
-            break
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+    for _, _, end in jpeg_segments(data):
+        position = end
     # Within image data 0xFF is always followed by 0 or a restart marker, so this is the true end marker.
     return data.rfind(_JPEG_END, position) >= 0  # searched backwards, since it is usually at the end

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 _PNM = re.compile(rb"P[1-6](?:\s|#[^\n]*\n)+(\d{1,9})(?:\s|#[^\n]*\n)+(\d{1,9})\s")
+_JPEG_START_OF_SCAN = 0xDA
 _JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 _MIN_WEBP_BYTES = 30
 """Bytes up to the end of the size in the longest of the three kinds of header."""
@@ -32,29 +35,14 @@ def image_size(data: bytes) -> tuple[int, int] | None:
         if data.startswith(signature, at):
             try:
                 return read(data)
-            except (struct.error, IndexError):  # cut short
+            except (struct.error, OverflowError):  # cut short, or a place of more than 63 bits
                 return None
     return None
 
 
-def _png_size(data: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from(">II", data, 16)
-    return width, height
-
-
-def _bmp_size(data: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from("<ii", data, 18)
-    return abs(width), abs(height)  # a negative height: rows from top to bottom
-
-
-def _gif_size(data: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from("<HH", data, 6)
-    return width, height
-
-
-def _sun_raster_size(data: bytes) -> tuple[int, int]:
-    width, height = struct.unpack_from(">II", data, 4)
-    return width, height
+def _size_at(form: str, position: int, data: bytes) -> tuple[int, int]:
+    width, height = struct.unpack_from(form, data, position)
+    return abs(width), abs(height)  # a BMP with a negative height has its rows from top to bottom
 
 
 def _pnm_size(data: bytes) -> tuple[int, int] | None:
@@ -62,24 +50,24 @@ def _pnm_size(data: bytes) -> tuple[int, int] | None:
     return (int(match.group(1)), int(match.group(2))) if match else None
 
 
-def _jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Return the largest size of all frame headers: a decoder may use any of them."""
-    position, found = 2, None
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Yield marker, start and end of each segment of a JPEG, the last one that in which the image data starts."""
+    position, marker = 2, 0
+    while marker != _JPEG_START_OF_SCAN and position + 4 <= len(data) and data[position] == 0xFF:
+        start, marker = position, data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
-            continue
-        if marker in _JPEG_WITHOUT_LENGTH:
+        elif marker in _JPEG_WITHOUT_LENGTH:
             position += 2
-            continue
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack_from(">HH", data, position + 5)
-            found = max(found or (0, 0), (width, height), key=lambda size: size[0] * size[1])
-        if marker == 0xDA:  # start of the image data
-            break
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    return found
+        else:
+            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+            yield marker, start, position
+
+
+def _jpeg_size(data: bytes) -> tuple[int, int] | None:
+    """Return the largest size of all frame headers: a decoder may use any of them."""
+    frames = (start for marker, start, _ in jpeg_segments(data) if marker in _JPEG_FRAMES)
+    return max((_size_at(">HH", start + 5, data)[::-1] for start in frames), key=math.prod, default=None)
 
 
 def _webp_size(data: bytes) -> tuple[int, int] | None:
@@ -124,18 +112,18 @@ def _avif_size(data: bytes) -> tuple[int, int] | None:
     """Return the largest size of all images in the file; each has a box ``ispe`` (ISO/IEC 23008-12, 6.5.3)."""
     if b"avif" not in data[8:64]:  # another of the formats that begin with this box, such as MP4
         return None
-    sizes = [struct.unpack_from(">II", data, match.end() + 4) for match in re.finditer(rb"ispe", data[:_MAX_AVIF_HEAD])]
-    return max(sizes, key=lambda size: size[0] * size[1], default=None)
+    boxes = re.finditer(rb"ispe", data[:_MAX_AVIF_HEAD])
+    return max((_size_at(">II", box.end() + 4, data) for box in boxes), key=math.prod, default=None)
 
 
 _READERS: tuple[tuple[bytes | tuple[bytes, ...], int, Callable[[bytes], tuple[int, int] | None]], ...] = (
-    (b"\x89PNG\r\n\x1a\n", 0, _png_size),
+    (b"\x89PNG\r\n\x1a\n", 0, partial(_size_at, ">II", 16)),
     (b"\xff\xd8", 0, _jpeg_size),
-    (b"BM", 0, _bmp_size),
+    (b"BM", 0, partial(_size_at, "<ii", 18)),
     (b"WEBP", 8, _webp_size),
-    ((b"GIF87a", b"GIF89a"), 0, _gif_size),
+    ((b"GIF87a", b"GIF89a"), 0, partial(_size_at, "<HH", 6)),
     ((b"II", b"MM"), 0, _tiff_size),
-    (b"\x59\xa6\x6a\x95", 0, _sun_raster_size),
+    (b"\x59\xa6\x6a\x95", 0, partial(_size_at, ">II", 4)),  # Sun raster
     (b"ftyp", 4, _avif_size),
     (b"P", 0, _pnm_size),
 )

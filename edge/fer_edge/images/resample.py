@@ -37,13 +37,7 @@ def cut_out(gray: UInt8Array, box: Box, height: int, width: int) -> UInt8Array:
     inside = box.clipped(frame_width, frame_height)
     patch = gray[inside.y : inside.y + inside.height, inside.x : inside.x + inside.width]
     if inside != box:
-        patch = _pad(patch, inside, box)
+        top, left = inside.y - box.y, inside.x - box.x
+        bottom, right = box.height - inside.height - top, box.width - inside.width - left
+        patch = np.asarray(cv2.copyMakeBorder(patch, top, bottom, left, right, cv2.BORDER_REPLICATE), dtype=np.uint8)
     return resample(patch, height, width)
-
-
-def _pad(patch: UInt8Array, inside: Box, wanted: Box) -> UInt8Array:
-    top, left = inside.y - wanted.y, inside.x - wanted.x
-    bottom = wanted.height - inside.height - top
-    right = wanted.width - inside.width - left
-    padded = cv2.copyMakeBorder(patch, top, bottom, left, right, cv2.BORDER_REPLICATE)
-    return np.asarray(padded, dtype=np.uint8)

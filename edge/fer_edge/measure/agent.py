@@ -11,13 +11,12 @@ from __future__ import annotations
 import argparse
 import base64
 import contextlib
-import json
 import os
 import select
 import sys
 import threading
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 from msgspec import to_builtins
@@ -44,19 +43,19 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("fer-edge bench --on starts this command over SSH; it has no use in a terminal")
     os.umask(0o077)  # images of faces
     # The channel is a copy of standard output, which native libraries may write to.
-    with os.fdopen(os.dup(1), "wb") as channel, contextlib.suppress(BrokenPipeError):
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel, contextlib.suppress(BrokenPipeError):
         os.dup2(2, 1)
-        _send(channel, {"fer_edge": __version__, "protocol": PROTOCOL})
+        worker.send(channel, {"fer_edge": __version__, "protocol": PROTOCOL})
         with contextlib.ExitStack() as opened:
             try:
                 agent = _Agent(Requests(0, _MAX_SILENCE_S), opened)
             except FerEdgeError as error:
-                _send(channel, _refusal(error))
+                worker.send(channel, _refusal(error))
                 return 0
-            _send(channel, {"answer": agent.describe()})
+            worker.send(channel, {"answer": agent.describe()})
             with contextlib.suppress(EOFError):
                 while True:
-                    _send(channel, agent.answer())
+                    worker.send(channel, agent.answer())
     return 0
 
 
@@ -90,7 +89,7 @@ class _Agent:
 
     def do_missing(self, files: dict[str, tuple[str, int]]) -> list[str]:
         """Return the names of the ``files``, given with SHA-256 and size, that must be sent."""
-        return self._cache.missing({name: (sha256, size) for name, (sha256, size) in files.items()})
+        return self._cache.missing(files)
 
     def do_put(self, name: str, sha256: str, size: int) -> None:
         """Write a file into the cache; its bytes follow the request."""
@@ -141,17 +140,9 @@ class _Agent:
         """End a process."""
         self._children.pop(process).close()
 
-    def do_files(self, patterns: list[str]) -> dict[str, str]:
-        """See ``read_files``."""
-        return read_files(patterns)
-
-    def do_vcgencmd(self) -> str | None:
-        """See ``ask_vcgencmd``."""
-        return ask_vcgencmd()
-
-    def do_own_cpu_s(self) -> float:
-        """See ``own_cpu_s``."""
-        return own_cpu_s()
+    do_files = staticmethod(read_files)
+    do_vcgencmd = staticmethod(ask_vcgencmd)
+    do_own_cpu_s = staticmethod(own_cpu_s)
 
     def _close(self) -> None:
         for child in self._children.values():
@@ -170,12 +161,3 @@ class _Agent:
 
 def _refusal(error: FerEdgeError) -> dict[str, Any]:
     return {"error": str(error), "code": error.exit_code}
-
-
-def _line(message: dict[str, Any]) -> bytes:
-    return json.dumps(message).encode() + b"\n"
-
-
-def _send(channel: BinaryIO, message: dict[str, Any]) -> None:
-    channel.write(_line(message))
-    channel.flush()

@@ -44,7 +44,9 @@ class MeasureCache(Closing):
             raise
         # Temporary files of a process that was killed.
         for path in self.folder.glob("*/.*.tmp*"):
-            self._remove(path)
+            with contextlib.suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()
 
     def missing(self, wanted: Mapping[str, tuple[str, int]]) -> list[str]:
         """Return the names in ``wanted`` whose file is not here, or not that with the given SHA-256 and size in bytes.
@@ -97,11 +99,6 @@ class MeasureCache(Closing):
                         "another measurement is running there; one whose connection was lost ends within minutes"
                     ) from None
                 time.sleep(_POLL_S)
-
-    def _remove(self, path: Path) -> None:
-        with contextlib.suppress(OSError):
-            path.unlink()
-            path.parent.rmdir()
 
 
 def _is(path: Path, sha256: str, size: int) -> bool:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
@@ -57,12 +56,9 @@ def read_files(patterns: Iterable[str], root: Path = Path("/")) -> dict[str, str
 
 def ask_vcgencmd() -> str | None:
     """Return the answer of ``vcgencmd get_throttled`` on a Raspberry Pi; None if there is none."""
-    command = shutil.which("vcgencmd")
-    if command is None:
-        return None
-    with suppress(OSError, subprocess.SubprocessError):
+    with suppress(OSError, subprocess.SubprocessError):  # FileNotFoundError on other machines
         done = subprocess.run(
-            [command, "get_throttled"],
+            ["vcgencmd", "get_throttled"],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             encoding="utf-8",

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import json
+import math
 import os
 import sys
 import time
@@ -37,7 +38,7 @@ def main() -> None:
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as channel, contextlib.suppress(BrokenPipeError):
         os.dup2(2, 1)
         if sys.version_info < (3, 11):  # noqa: UP036  (the user names this interpreter)
-            _send(channel, {"missing": "older than Python 3.11"})
+            send(channel, {"missing": "older than Python 3.11"})
             return
         # Python adds the folder of a script to the path; these modules are imported through their package.
         sys.path[:] = [entry for entry in sys.path if Path(entry) != Path(__file__).parent]
@@ -47,18 +48,16 @@ def main() -> None:
         from fer_edge.errors import FerEdgeError
 
         try:
-            model, ready = _load(job)
-            tensors = _random_tensors(model)
-            model.invoke(tensors[0])  # XNNPACK packs its weights at the first call at the latest
+            model, tensors, ready = _load(job)
         except ImportError as error:
-            _send(channel, {"missing": _one_line(error)})
+            send(channel, {"missing": _one_line(error)})
             return
         except FerEdgeError as error:
-            _send(channel, {"refused": _one_line(error)})
+            send(channel, {"refused": _one_line(error)})
             return
-        _send(channel, {"ready": ready()})
+        send(channel, {"ready": ready})
         for line in sys.stdin:
-            _send(channel, _time_block(model, tensors, **json.loads(line)))
+            send(channel, _time_block(model, tensors, **json.loads(line)))
 
 
 def _make_importable(name: str, folder: Path) -> None:
@@ -72,43 +71,51 @@ def _make_importable(name: str, folder: Path) -> None:
     spec.loader.exec_module(package)
 
 
-def _load(job: dict[str, Any]) -> tuple[TensorModel, Any]:
-    """Return the model, and a function that returns the cost of loading it, to be called after the first invocation."""
-    from fer_edge.measure.memory import rss_mib
+def rss_mib() -> float:
+    """Return the resident memory of this process in MiB (2**20 bytes), also on a system without /proc."""
+    from fer_edge.errors import MissingExtraError
+    from fer_edge.system.process_memory import resident_mib
 
+    resident = resident_mib()
+    if not math.isnan(resident):
+        return resident
+    try:
+        psutil = importlib.import_module("psutil")
+    except ModuleNotFoundError:
+        raise MissingExtraError("psutil", "bench") from None
+    return float(psutil.Process().memory_info().rss / 2**20)
+
+
+def _load(job: dict[str, Any]) -> tuple[TensorModel, list[npt.NDArray[np.generic]], dict[str, Any]]:
+    """Return the model, crops for it, and the cost of loading it and of the first invocation."""
     before, start = rss_mib(), time.perf_counter()
     _import_engine(job["module"], job["distribution"])
     import_s, imported = time.perf_counter() - start, rss_mib()
     start = time.perf_counter()
-    model = _open_model(job)
-    load_s = time.perf_counter() - start
-
-    def ready() -> dict[str, Any]:
-        loaded = rss_mib()  # before anything else is imported
-        from importlib import metadata
-
-        runtime = str(job["distribution"])
-        with contextlib.suppress(metadata.PackageNotFoundError):  # onnxruntime comes under other names, too
-            runtime += f" {metadata.version(runtime)}"
-        interpreter = model.describe()
-        return {
-            "runtime": runtime,
-            "import_ms": round(1e3 * import_s, 3),
-            "load_ms": round(1e3 * load_s, 3),
-            "rss_before_mib": round(before, 3),
-            "rss_import_mib": round(imported, 3),
-            "rss_loaded_mib": round(loaded, 3),
-            "nodes": interpreter.nodes,
-            "delegated_nodes": interpreter.delegated_nodes,
-        }
-
-    return model, ready
-
-
-def _open_model(job: dict[str, Any]) -> TensorModel:
     module, _, name = job["loader"].partition(":")
     load: Callable[..., TensorModel] = getattr(importlib.import_module(module), name)
-    return load(Path(job["model"]), job["threads"], **job["options"])
+    model = load(Path(job["model"]), job["threads"], **job["options"])
+    load_s = time.perf_counter() - start
+    tensors = _random_tensors(model)
+    model.invoke(tensors[0])  # XNNPACK packs its weights at the first call at the latest
+    loaded = rss_mib()  # before anything else is imported
+    from importlib import metadata
+
+    runtime = str(job["distribution"])
+    with contextlib.suppress(metadata.PackageNotFoundError):  # onnxruntime comes under other names, too
+        runtime += f" {metadata.version(runtime)}"
+    interpreter = model.describe()
+    ready = {
+        "runtime": runtime,
+        "import_ms": round(1e3 * import_s, 3),
+        "load_ms": round(1e3 * load_s, 3),
+        "rss_before_mib": round(before, 3),
+        "rss_import_mib": round(imported, 3),
+        "rss_loaded_mib": round(loaded, 3),
+        "nodes": interpreter.nodes,
+        "delegated_nodes": interpreter.delegated_nodes,
+    }
+    return model, tensors, ready
 
 
 def _import_engine(module: str, distribution: str) -> None:
@@ -159,7 +166,8 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
 
-def _send(channel: TextIO, answer: dict[str, Any]) -> None:
+def send(channel: TextIO, answer: dict[str, Any]) -> None:
+    """Send ``answer`` as a line of JSON."""
     channel.write(json.dumps(answer) + "\n")
     channel.flush()
 

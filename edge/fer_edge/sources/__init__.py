@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from fer_edge.errors import FerEdgeError, InputError
-from fer_edge.protocols import FrameSource, NoFrame
+from fer_edge.protocols import FrameSource
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources import camera, file, folder
@@ -52,9 +52,7 @@ _OPENING_TIMEOUTS = 3
 
 __all__ = [
     "KNOWN_SOURCES",
-    "FrameSource",
     "NamedSource",
-    "NoFrame",
     "Opening",
     "first_to_open",
     "named_sources",

@@ -1,13 +1,14 @@
-"""What several sources share: base classes, capture times, and the errors of drivers."""
+"""What several sources share: base classes, decoders, capture times, and the errors of drivers."""
 
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
+from typing import Protocol
 
 from fer_edge.errors import FerEdgeError, SourceLostError
 from fer_edge.protocols import ClosingSource, FrameSource
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.decoders.base import Decoder, Picture
 from fer_edge.system.closing import Closing
 from fer_edge.types import Frame, UInt8Array
 
@@ -40,6 +41,45 @@ def as_source_error(error: Exception, name: str) -> FerEdgeError:
     lost = SourceLostError(f"{name}: its driver failed: {type(error).__name__}: {error}")
     lost.__cause__ = error  # for --debug
     return lost
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A decoded picture.
+
+    Attributes:
+        gray: uint8 [H, W].
+        bgr: The same in colour, uint8 [H, W, 3], if it was asked for and the picture has colour.
+        at_s: Timestamp in the container, seconds from its start. NaN or 0 if it has none.
+    """
+
+    gray: UInt8Array
+    bgr: UInt8Array | None
+    at_s: float
+
+
+class Decoder(Protocol):
+    """An open film, stream or camera.
+
+    Attributes:
+        size: Width and height in pixels that the container states; 0 if it does not.
+        fps: Frames per second that the container states; implausible if it does not.
+        frame_count: Number of frames that the container states; not above 0 if it does not.
+        codec: Name of the codec, such as ``mjpeg``.
+    """
+
+    size: tuple[int, int]
+    fps: float
+    frame_count: float
+    codec: str
+
+    def read(self, *, keep_colour: bool) -> Picture | None:
+        """Return the next picture, None if there is none: after the last, or because of a fault."""
+        ...
+
+    def close(self) -> None:
+        """Close it. No call of ``read`` may be under way."""
+        ...
 
 
 class NumberedSource(ClosingSource):

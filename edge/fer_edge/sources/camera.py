@@ -38,11 +38,6 @@ def camera_device(uri: str) -> Path | None:
     return None
 
 
-def camera_name(device: Path) -> str:
-    """Return a short name for ``device``: ``video0``, or the udev link without its common prefix and suffix."""
-    return device.name.removeprefix("usb-").removesuffix("-video-index0")
-
-
 def _is_video_device(uri: str) -> bool:
     if not uri.startswith("/dev/"):
         return False

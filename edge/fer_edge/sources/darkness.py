@@ -15,21 +15,15 @@ _MAX_LIT_SHARE = 0.01
 _MAX_SPREAD = 4.0
 """Standard deviation of a dark picture's pixels, grey levels: sensor noise, or a scene too dim for the detector. The
 demo scene has 3.7 at a tenth of its light, where no face is found, and 4.6 at an eighth."""
-_MAX_EMPTY_SPREAD = 2.0
+NOISE_SPREAD = 2.0
 """Standard deviation, grey levels, of a picture that is only noise: raising its contrast does not help."""
 
 
-def is_dark(gray: UInt8Array) -> bool:
-    """Return whether ``gray``, uint8 [H, W], is too dark to show a face (night, or a covered lens); takes µs."""
-    return _is_dim(gray, _MAX_SPREAD)
+def is_dark(gray: UInt8Array, max_spread: float = _MAX_SPREAD) -> bool:
+    """Return whether ``gray``, uint8 [H, W], is too dark to show a face (night, or a covered lens); takes µs.
 
-
-def is_empty(gray: UInt8Array) -> bool:
-    """Return whether ``gray``, uint8 [H, W], is dark and raising its contrast would not help."""
-    return _is_dim(gray, _MAX_EMPTY_SPREAD)
-
-
-def _is_dim(gray: UInt8Array, max_spread: float) -> bool:
+    With ``NOISE_SPREAD``, return whether raising its contrast would not help either.
+    """
     samples = gray[:: _STEP[0], :: _STEP[1]]
     if np.count_nonzero(samples > _MAX_LEVEL) > _MAX_LIT_SHARE * samples.size:
         return False

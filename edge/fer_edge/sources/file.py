@@ -12,8 +12,7 @@ from fer_edge.errors import FerEdgeError, InputError
 from fer_edge.images.files import check_readable
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import DecodedSource
-from fer_edge.sources.decoders.base import Decoder
+from fer_edge.sources.base import DecodedSource, Decoder
 from fer_edge.sources.decoders.opencv import OpenCVDecoder
 from fer_edge.sources.decoders.pyav import PyAVDecoder, choose_pyav
 from fer_edge.sources.opening import Unopened
@@ -43,26 +42,25 @@ def open_video(uri: str, settings: SourceSettings, name: str) -> Unopened | None
 
 def _open(path: Path, settings: SourceSettings, name: str, *, by_pyav: bool) -> VideoFileSource:
     """Return the open video. FFmpeg may not return for minutes, or ever. Raises InputError."""
-    return VideoFileSource(_decoder(path, settings, by_pyav=by_pyav), str(path), settings, name)
-
-
-def _decoder(path: Path, settings: SourceSettings, *, by_pyav: bool) -> Decoder:
+    decoder: Decoder
     unreadable = f"{path}: not a readable video: it is empty, incomplete or in an unknown format"
     if by_pyav:
         try:
-            return PyAVDecoder(str(path), max_pixels=settings.max_pixels, timeout_s=settings.timeout_s)
+            decoder = PyAVDecoder(str(path), max_pixels=settings.max_pixels, timeout_s=settings.timeout_s)
         except TimeoutError:
             raise InputError(
                 f"{path}: cannot be opened within {settings.timeout_s:g} s; is it a playlist without end?"
             ) from None
         except OSError:
             raise InputError(unreadable) from None
-    limit_decoder(settings.max_pixels)
-    # By default FFmpeg starts one thread per core, and each holds several decoded pictures.
-    capture = cv2.VideoCapture(opencv_path(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
-    if not capture.isOpened():
-        raise InputError(unreadable)
-    return OpenCVDecoder(capture)
+    else:
+        limit_decoder(settings.max_pixels)
+        # By default FFmpeg starts one thread per core, and each holds several decoded pictures.
+        capture = cv2.VideoCapture(opencv_path(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, cv2.getNumThreads()])
+        if not capture.isOpened():
+            raise InputError(unreadable)
+        decoder = OpenCVDecoder(capture)
+    return VideoFileSource(decoder, str(path), settings, name)
 
 
 class VideoFileSource(DecodedSource):

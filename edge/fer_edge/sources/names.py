@@ -14,7 +14,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.source import SourceSettings, split_name
-from fer_edge.sources import camera
+from fer_edge.sources.camera import camera_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ def _names(uris: Sequence[str], given: Sequence[str | None]) -> list[str]:
 
 
 def _short_name(uri: str) -> str:
-    device = camera.camera_device(uri)
+    device = camera_device(uri)
     if device is not None:
-        return camera.camera_name(device)
+        return device.name.removeprefix("usb-").removesuffix("-video-index0")  # what udev's links have in common
     shown = redacted(uri)
     if "://" in shown:
         try:

@@ -51,7 +51,7 @@ class NewestFrameSource(SourceWrapper):
 
     def __init__(self, inner: FrameSource, *, paced: bool = False, lost_after_s: float | None = None) -> None:
         super().__init__(inner)
-        self._overtaken = self._late = 0
+        self._skipped = 0
         self._paced = paced
         # The driver of a camera may need two frames' time for each; a film's are there when they are due.
         self._max_late_s = 1 / inner.fps if paced else _MAX_LATE_S + 2 / inner.fps
@@ -140,7 +140,7 @@ class NewestFrameSource(SourceWrapper):
             frame = self._inner.read(_PRODUCER_POLL_S)
             if frame is NoFrame.ENDED:
                 if skipped is not None:  # the last frame of a film is returned, however late it is
-                    self._late -= 1
+                    self._skipped -= 1
                     self._hand_over(skipped)
                 return
             if not isinstance(frame, Frame):
@@ -157,7 +157,7 @@ class NewestFrameSource(SourceWrapper):
                 skipping_since = now if skipping_since is None else skipping_since
                 if now - skipping_since < _MAX_SKIPPING_S:
                     skipped = frame
-                    self._late += 1
+                    self._skipped += 1
                     self._count()
                     continue
                 if self._paced:
@@ -168,10 +168,10 @@ class NewestFrameSource(SourceWrapper):
 
     def _hand_over(self, frame: Frame) -> None:
         with self._changed:
-            self._overtaken += self._wanted and self._newest is not None
+            self._skipped += self._wanted and self._newest is not None
             self._newest = frame
             self._count()
             self._changed.notify_all()
 
     def _count(self) -> None:
-        self.dropped = self._overtaken + self._late + self._inner.dropped
+        self.dropped = self._skipped + self._inner.dropped

@@ -12,18 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fer_edge.errors import SourceLostError
-from fer_edge.images.colour import kept_colour
-from fer_edge.images.gray import to_gray
+from fer_edge.images.colour import kept_colour, to_gray
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import DecodedSource, capture_time
 from fer_edge.sources.decoders.opencv import OpenCVDecoder
+from fer_edge.sources.v4l2.structs import EXPOSURE_MANUAL
 from fer_edge.types import Frame, UInt8Array, describe_type
 
 _log = logging.getLogger(__name__)
-_V4L2_MANUAL = 1
-"""V4L2_EXPOSURE_MANUAL, a value of V4L2_CID_EXPOSURE_AUTO,
-https://docs.kernel.org/userspace-api/media/v4l/ext-ctrls-camera.html"""
 
 
 class OpenCVCamera(DecodedSource):
@@ -74,7 +71,7 @@ class OpenCVCamera(DecodedSource):
 
 
 def _set_controls(capture: cv2.VideoCapture, device: str, settings: SourceSettings) -> None:
-    manual = None if settings.exposure_us is None else _V4L2_MANUAL
+    manual = None if settings.exposure_us is None else EXPOSURE_MANUAL
     fourcc = None if settings.fourcc == "auto" else cv2.VideoWriter.fourcc(*settings.fourcc.ljust(4))
     for name, wanted, key in (
         ("fourcc", fourcc, cv2.CAP_PROP_FOURCC),

@@ -18,7 +18,7 @@ from fer_edge.images.colour import with_luma
 from fer_edge.protocols import FrameSource, NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import SourceWrapper
-from fer_edge.sources.darkness import is_empty
+from fer_edge.sources.darkness import NOISE_SPREAD, is_dark
 from fer_edge.types import Box, Frame, UInt8Array
 
 _ROTATIONS = {
@@ -82,7 +82,7 @@ class View:
             ConfigError: if the region or mask lies outside the picture.
         """
         settings, picture = self._settings, self._placed(gray)
-        if settings.low_light != "off" and not is_empty(picture):  # only noise would be amplified
+        if settings.low_light != "off" and not is_dark(picture, NOISE_SPREAD):  # only noise would be amplified
             picture = brighten(picture) if self._clahe is None else _array(self._clahe.apply(picture))
         return picture if self._mask is None else _array(cv2.bitwise_and(picture, self._mask))
 

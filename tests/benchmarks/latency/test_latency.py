@@ -19,7 +19,7 @@ from fer_bench.latency.measure import Plan, choose_configurations, measure_laten
 from fer_bench.latency.process import Configuration, EngineMissingError, Loaded, Worker, start_worker
 from fer_bench.results import LatencyRow, LatencySettings, MachineChange
 from fer_edge.errors import ModelError
-from fer_edge.measure.memory import rss_mib
+from fer_edge.measure.worker import rss_mib
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.manifest import read_manifest
 from support.devices.machines import write_tree, write_vcgencmd

@@ -108,6 +108,7 @@ def test_the_size_of_a_big_tiff(order: str) -> None:
     assert image_size(header + directory) == (70_000, 30)
     for end in range(len(header + directory)):
         assert image_size((header + directory)[:end]) in (None, (70_000, 30))
+    assert image_size(header[:8] + b"\xff" * 8 + directory) is None  # where no file has a directory
 
 
 def test_the_limit_is_a_setting(tiny_bundle: Path, clip: Path, tmp_path: Path) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import cv2
 
-from fer_edge.images.colour import kept_colour
-from fer_edge.images.gray import to_gray
-from fer_edge.sources.decoders.base import Picture
+from fer_edge.images.colour import kept_colour, to_gray
+from fer_edge.sources.base import Picture
 
 _MJPG = cv2.VideoWriter.fourcc(*"MJPG")
 

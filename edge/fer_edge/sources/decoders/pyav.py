@@ -9,13 +9,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from functools import cache
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from fer_edge.sources.decoders.base import Picture
+from fer_edge.sources.base import Picture
 from fer_edge.system.extras import missing_packages, require_extra
 from fer_edge.types import UInt8Array
 
@@ -30,6 +29,7 @@ _LUMA_FORMATS = frozenset(
 """Pixel formats whose first plane is the grey picture, 8 bits per pixel."""
 _FULL_RANGE = 2
 """AVCOL_RANGE_JPEG: black is 0 and white 255. Otherwise they are 16 and 235 (ITU-R BT.601)."""
+_FULL_RANGE_LEVELS = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 _MAX_DAMAGED_IN_A_ROW = 512
 """OpenCV gives up after as many packets that cannot be decoded."""
 _ROTATIONS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_CLOCKWISE}
@@ -71,7 +71,9 @@ class PyAVDecoder:
         container: InputContainer | None = None
         try:
             container = av.open(url, options=options or {}, timeout=timeout_s)
-            self._stream = _video_stream(container)
+            if not container.streams.video:
+                raise OSError("it has no video")
+            self._stream = container.streams.video[0]
         except self._errors as error:
             if container is not None:
                 container.close()
@@ -131,12 +133,6 @@ class PyAVDecoder:
         return float((frame.pts - (self._stream.start_time or 0)) * frame.time_base)
 
 
-def _video_stream(container: InputContainer) -> VideoStream:
-    if not container.streams.video:
-        raise OSError("it has no video")
-    return container.streams.video[0]
-
-
 def _duration_s(container: InputContainer, stream: VideoStream) -> float:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
@@ -152,10 +148,4 @@ def _gray(frame: VideoFrame) -> UInt8Array:
     rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]  # type: ignore[call-overload]
     if name == "gray" or name.startswith("yuvj") or frame.color_range == _FULL_RANGE:
         return np.array(rows)
-    return np.asarray(cv2.LUT(rows, _expansion()), np.uint8)
-
-
-@cache
-def _expansion() -> UInt8Array:
-    levels = (np.arange(256) - 16) * (255 / 219)
-    return np.asarray(np.clip(np.rint(levels), 0, 255), np.uint8)
+    return np.asarray(cv2.LUT(rows, _FULL_RANGE_LEVELS), np.uint8)

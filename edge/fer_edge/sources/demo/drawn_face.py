@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from copy import deepcopy
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +21,7 @@ _MIDDLE_X = 120
 
 Colour = tuple[int, int, int]
 # BGR.
-_WALL: Colour = (178, 164, 150)
+WALL: Colour = (178, 164, 150)
 _SKIN: Colour = (150, 185, 232)
 _SHADE: Colour = (120, 155, 208)
 _CREASE: Colour = (95, 125, 180)
@@ -35,8 +36,7 @@ _IRIS: Colour = (70, 85, 60)
 _LASHES: Colour = (25, 30, 40)
 
 
-@dataclass(frozen=True, slots=True)
-class Expression:
+class Expression(NamedTuple):
     """Positions of the movable parts, in pixels away from those of a face at rest; y grows downwards.
 
     Attributes:
@@ -65,24 +65,22 @@ class Expression:
 
     def towards(self, other: Expression, share: float) -> Expression:
         """Return the expression that is ``share`` (0 to 1) of the way to ``other``."""
-        names = [field.name for field in fields(self)]
-        values = {name: getattr(self, name) + share * (getattr(other, name) - getattr(self, name)) for name in names}
-        return Expression(**values)
+        return Expression(*(own + share * (its - own) for own, its in zip(self, other, strict=True)))
 
 
 class DrawnFace:
     """Head and shoulders of a person; ``alpha``, float32 [240, 240], is 1 inside the outline and 0 outside."""
 
     def __init__(self) -> None:
-        self._head = _Canvas(_WALL)
+        self._head = _Canvas(WALL)
+        _draw_head(self._head, plain=False)
         outline = _Canvas((0, 0, 0))
-        for canvas, plain in ((outline, True), (self._head, False)):
-            _draw_head(canvas, plain=plain)
+        _draw_head(outline, plain=True)
         self.alpha = np.asarray(outline.reduced()[..., 0] / np.float32(255), np.float32)
 
     def draw(self, expression: Expression) -> UInt8Array:
         """Return the face with ``expression``, uint8 [240, 240, 3] (BGR)."""
-        canvas = self._head.copy()
+        canvas = deepcopy(self._head)
         for side in _LEFT_AND_RIGHT:
             _draw_eye(canvas, side, expression)
             _draw_eyebrow(canvas, side, expression)
@@ -94,12 +92,8 @@ class DrawnFace:
 class _Canvas:
     """A picture with drawing functions whose coordinates are in pixels of the reduced picture."""
 
-    def __init__(self, colour: Colour, pixels: UInt8Array | None = None) -> None:
-        side = SIDE_PX * _SCALE
-        self.pixels = np.full((side, side, 3), colour, np.uint8) if pixels is None else pixels
-
-    def copy(self) -> _Canvas:
-        return _Canvas(_WALL, self.pixels.copy())
+    def __init__(self, colour: Colour) -> None:
+        self.pixels = np.full((SIDE_PX * _SCALE, SIDE_PX * _SCALE, 3), colour, np.uint8)
 
     def reduced(self) -> UInt8Array:
         return np.asarray(cv2.resize(self.pixels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA), np.uint8)

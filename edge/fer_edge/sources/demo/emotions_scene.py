@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
 from fer_edge.images.colour import with_luma
-from fer_edge.sources.demo.drawn_face import SIDE_PX, DrawnFace, Expression
+from fer_edge.sources.demo.drawn_face import SIDE_PX, WALL, DrawnFace, Expression
 from fer_edge.types import UInt8Array
 
 LENGTH_S = 18.0
 """Length of the scene in seconds; the end joins the start."""
 _WIDTH, _HEIGHT = 640, 480
-_CHANGE_S = 0.5
-"""Seconds in which the face changes."""
-_WALL = (178, 164, 150)
+_EACH_S, _CHANGE_S = 3.0, 0.5
+"""Seconds of each expression, and those at its start in which the face changes."""
 _SIZE = 1.55
 """Scale of the drawing in the picture."""
 _NOISE_SIGMA = 3.0
@@ -30,32 +29,15 @@ _HAPPY = Expression(
 _SURPRISE = Expression(jaw=17, width=-9, brow_inner=-8, brow_outer=-7, brow_middle=-1.6, lid=1.25)
 _SAD = Expression(corners=-7.3, width=-4, brow_inner=-6, brow_outer=3.5, brow_middle=1.2, lid=0.6, folds=0.1)
 _FEAR = Expression(brow_inner=-9, brow_outer=-0.8, lid=1.4, jaw=7, width=8, corners=-4, teeth=1.5)
-
-
-class _Change(NamedTuple):
-    """From ``at`` seconds on the face takes ``expression``."""
-
-    at: float
-    expression: Expression
-
-
-_CHANGES = (
-    _Change(0.0, _NEUTRAL),
-    _Change(3.0, _HAPPY),
-    _Change(6.0, _SURPRISE),
-    _Change(9.0, _SAD),
-    _Change(12.0, _FEAR),
-    _Change(15.0, _HAPPY),
-    _Change(LENGTH_S, _NEUTRAL),
-)
+_EXPRESSIONS = (_NEUTRAL, _HAPPY, _SURPRISE, _SAD, _FEAR, _HAPPY)
 
 
 class EmotionsScene:
     """Renders the scene at any time; always the same pictures."""
 
     def __init__(self) -> None:
-        self._face = DrawnFace()
-        self._drawn: tuple[Expression, UInt8Array] | None = None
+        face = DrawnFace()
+        self._alpha, self._draw = face.alpha, lru_cache(maxsize=1)(face.draw)
         self._picture: tuple[float, UInt8Array] | None = None
         noise = np.random.default_rng(_SEED).standard_normal((_HEIGHT + 64, _WIDTH + 64)) * _NOISE_SIGMA
         self._noise = noise.astype(np.float32)
@@ -73,28 +55,22 @@ class EmotionsScene:
 
     def _render_bgr(self, at: float) -> UInt8Array:
         if self._picture is None or self._picture[0] != at:
-            expression = expression_at(at)
-            if self._drawn is None or self._drawn[0] != expression:
-                self._drawn = expression, self._face.draw(expression)
+            drawn = self._draw(expression_at(at))
             # The head sways a little.
             x = _WIDTH / 2 + 12 * math.sin(2 * math.pi * at / 9)
             y = _HEIGHT - SIDE_PX * _SIZE / 2 + 3 * math.sin(2 * math.pi * at / 4.5)
             matrix = np.array([[_SIZE, 0, x - _SIZE * SIDE_PX / 2], [0, _SIZE, y - _SIZE * SIDE_PX / 2]], np.float32)
             size = (_WIDTH, _HEIGHT)
-            person = cv2.warpAffine(
-                self._drawn[1], matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-            )
-            share = cv2.warpAffine(self._face.alpha, matrix, size, flags=cv2.INTER_LINEAR)[..., None]
-            picture = np.asarray(person * share + np.array(_WALL, np.float32) * (1 - share), np.uint8)
+            person = cv2.warpAffine(drawn, matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            share = cv2.warpAffine(self._alpha, matrix, size, flags=cv2.INTER_LINEAR)[..., None]
+            picture = np.asarray(person * share + np.array(WALL, np.float32) * (1 - share), np.uint8)
             self._picture = at, picture
         return self._picture[1]
 
 
 def expression_at(at: float) -> Expression:
     """Return the expression at ``at`` seconds."""
-    at = at % LENGTH_S
-    number = max(index for index, change in enumerate(_CHANGES) if change.at <= at)
-    change, before = _CHANGES[number], _CHANGES[max(0, number - 1)]
-    share = min(1.0, (at - change.at) / _CHANGE_S) if number else 1.0
-    eased = share * share * (3 - 2 * share)
-    return before.expression.towards(change.expression, eased)
+    number, since_s = divmod(at % LENGTH_S, _EACH_S)
+    before, now = _EXPRESSIONS[max(0, int(number) - 1)], _EXPRESSIONS[int(number)]
+    share = min(1.0, since_s / _CHANGE_S)
+    return before.towards(now, share * share * (3 - 2 * share))

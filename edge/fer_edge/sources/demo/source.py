@@ -6,9 +6,10 @@ They are selected like a camera, need no hardware, and always give the same pict
 from __future__ import annotations
 
 import math
+from functools import cached_property
 from importlib.resources import files
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,8 +22,7 @@ from fer_edge.sources.demo.emotions_scene import LENGTH_S, EmotionsScene
 from fer_edge.types import Float32Array, Frame, UInt8Array
 
 DEMO_URI = "demo"
-EMOTIONS_URI = "demo:emotions"
-DEMO_URIS = (DEMO_URI, EMOTIONS_URI)
+DEMO_URIS = (DEMO_URI, "demo:emotions")
 DEMO_FPS = 15.0
 SCENE_S = 20.0
 """Length of the scene in seconds. A longer source repeats it; the end joins the start."""
@@ -63,25 +63,12 @@ _PATH = (
 )
 
 
-class Scene(Protocol):
-    """What a demo source shows."""
-
-    def render(self, at: float, index: int) -> UInt8Array:
-        """Return the picture uint8 [480, 640] at ``at`` seconds; ``index`` selects the noise."""
-        ...
-
-    def in_colour(self, gray: UInt8Array, at: float) -> UInt8Array:
-        """Return the picture ``gray`` of ``at`` seconds in colour, uint8 [480, 640, 3] (BGR)."""
-        ...
-
-
 def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | None:
     """Return the scene of a demo URI, else None; one pass, or an endless loop if ``settings.realtime``."""
-    if uri == DEMO_URI:
-        return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
-    if uri == EMOTIONS_URI:
-        return DemoSource(settings, name, math.inf if settings.realtime else LENGTH_S, EmotionsScene())
-    return None
+    if uri not in DEMO_URIS:
+        return None
+    scene, length_s = (None, SCENE_S) if uri == DEMO_URI else (EmotionsScene(), LENGTH_S)
+    return DemoSource(settings, name, math.inf if settings.realtime else length_s, scene)
 
 
 class DemoSource(NumberedSource):
@@ -93,7 +80,11 @@ class DemoSource(NumberedSource):
     live = False
 
     def __init__(
-        self, settings: SourceSettings, name: str = DEMO_URI, seconds: float = SCENE_S, scene: Scene | None = None
+        self,
+        settings: SourceSettings,
+        name: str = DEMO_URI,
+        seconds: float = SCENE_S,
+        scene: DemoScene | EmotionsScene | None = None,
     ) -> None:
         self.name = name
         self.fps = settings.fps or DEMO_FPS
@@ -123,7 +114,6 @@ class DemoScene:
         self._background = _background(random)
         shape = (_HEIGHT + _NOISE_MARGIN, _WIDTH + _NOISE_MARGIN)
         self._noise = (random.standard_normal(shape) * _NOISE_SIGMA).astype(np.float32)
-        self._chroma: Float32Array | None = None
 
     def render(self, at: float, index: int) -> UInt8Array:
         """Return the picture uint8 [480, 640] at ``at`` seconds; ``index`` selects the noise."""
@@ -142,19 +132,18 @@ class DemoScene:
 
     def in_colour(self, gray: UInt8Array, at: float) -> UInt8Array:
         """Return the picture ``gray`` of ``at`` seconds in colour, uint8 [480, 640, 3] (BGR)."""
-        if self._chroma is None:
-            self._chroma = _portrait_chroma(self._cutout[..., 1])
         chroma = cv2.warpAffine(self._chroma, _placement(at), (_WIDTH, _HEIGHT), flags=cv2.INTER_LINEAR)
         red, blue = (cv2.convertScaleAbs(plane, alpha=1, beta=0) for plane in cv2.split(chroma + _WALL_CHROMA))
         return np.asarray(cv2.cvtColor(cv2.merge([gray, red, blue]), cv2.COLOR_YCrCb2BGR), np.uint8)
 
-
-def _portrait_chroma(alpha: Float32Array) -> Float32Array:
-    """Return how Cr and Cb of the portrait differ from the wall's, float32 [512, 512, 2]; 0 outside the person."""
-    bgr = decode_colour((files("fer_edge") / "assets" / "astronaut-colour.jpg").read_bytes())
-    assert bgr is not None
-    ycrcb = cv2.cvtColor(cv2.resize(bgr, alpha.shape[::-1], interpolation=cv2.INTER_CUBIC), cv2.COLOR_BGR2YCrCb)
-    return (ycrcb[..., 1:].astype(np.float32) - _WALL_CHROMA) * alpha[..., None]
+    @cached_property
+    def _chroma(self) -> Float32Array:
+        """How Cr and Cb of the portrait differ from the wall's, float32 [512, 512, 2]; 0 outside the person."""
+        bgr = decode_colour((files("fer_edge") / "assets" / "astronaut-colour.jpg").read_bytes())
+        assert bgr is not None
+        alpha = self._cutout[..., 1]
+        ycrcb = cv2.cvtColor(cv2.resize(bgr, alpha.shape[::-1], interpolation=cv2.INTER_CUBIC), cv2.COLOR_BGR2YCrCb)
+        return (ycrcb[..., 1:].astype(np.float32) - _WALL_CHROMA) * alpha[..., None]
 
 
 def pose_at(at: float) -> _Pose:

@@ -23,8 +23,6 @@ _MIN_FIELD = 0.95
 few columns (the ov5647's 640x480 sees 98.8 %); the largest cropped modes of Raspberry Pi cameras see 90 %."""
 _RATE_TOLERANCE = 0.995
 """A mode with 29.97 frames a second is sufficient for 30."""
-_PROBE = {"size": (640, 480), "format": "YUV420"}
-"""The picture requested while the modes are read; small, because it takes contiguous memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +123,11 @@ def read_modes(camera: Any) -> list[SensorMode]:
     """
     modes = []
     for size, bit_depth in _mode_sizes(camera):
+        small = {"size": (640, 480), "format": "YUV420"}
         sensor = {"output_size": size, "bit_depth": bit_depth}
         try:
             camera.configure(
-                camera.create_video_configuration(
-                    main=dict(_PROBE), raw=None, sensor=sensor, buffer_count=1, queue=False
-                )
+                camera.create_video_configuration(main=small, raw=None, sensor=sensor, buffer_count=1, queue=False)
             )
             limits = camera.camera_controls
             shortest_us, crop = limits["FrameDurationLimits"][0], limits["ScalerCrop"][1]

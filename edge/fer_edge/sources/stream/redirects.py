@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Collection
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import cv2
 
@@ -27,7 +27,6 @@ FFMPEG_OPTIONS = {
 """Options of FFmpeg. Versions before 8 ignore the first, which none has for RTSP; the second lists the containers of
 single streams and films."""
 _FIRST_AVFORMAT = 62  # of FFmpeg 8; the option exists in all its versions
-_FAMILIES = {"http": "http", "https": "http", "rtsp": "rtsp", "rtsps": "rtsp"}
 
 
 def must_ask_first(url: str) -> bool:
@@ -49,7 +48,7 @@ def redirected(url: str, location: str, allowed: Collection[str]) -> str:
     old = urlsplit(url)
     try:
         new = urlsplit(location)
-        same_family = _FAMILIES.get(new.scheme) == _FAMILIES[old.scheme]
+        same_family = new.scheme.removesuffix("s") == old.scheme.removesuffix("s")
         good = same_family and new.hostname and new.port != 0 and location.isprintable() and " " not in location
     except ValueError:
         good = False
@@ -62,12 +61,8 @@ def redirected(url: str, location: str, allowed: Collection[str]) -> str:
             " to source.follow_redirects"
         )
     keeps = host == old.hostname and "@" not in new.netloc and (old.scheme == new.scheme or new.scheme.endswith("s"))
-    return urlunsplit(new._replace(netloc=f"{_login(old)}{new.netloc}")) if keeps else location
-
-
-def _login(parts: SplitResult) -> str:
-    login, at, _ = parts.netloc.rpartition("@")
-    return login + at
+    login, at, _ = old.netloc.rpartition("@")
+    return urlunsplit(new._replace(netloc=login + at + new.netloc)) if keeps else location
 
 
 @functools.cache

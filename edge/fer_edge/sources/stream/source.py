@@ -15,8 +15,7 @@ from fer_edge.errors import InputError, SourceLostError
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.source import SourceSettings
-from fer_edge.sources.base import DecodedSource
-from fer_edge.sources.decoders.base import Decoder
+from fer_edge.sources.base import DecodedSource, Decoder
 from fer_edge.sources.decoders.opencv import OpenCVDecoder
 from fer_edge.sources.decoders.pyav import PyAVDecoder, choose_pyav
 from fer_edge.sources.file import VideoFileSource

@@ -72,9 +72,7 @@ class Capture(Closing):
         names = []
         for index in range(_MAX_FORMATS):
             description = structs.FormatDescription(index=index, type=structs.CAPTURE)
-            try:
-                self._ioctl(structs.ENUM_FMT, description)
-            except OSError:  # EINVAL: end of the list
+            if not self._accepts(structs.ENUM_FMT, description):  # the end of the list
                 break
             names.append(structs.fourcc_name(description.pixelformat))
         return names
@@ -95,21 +93,14 @@ class Capture(Closing):
     def rate(self, wanted: float | None = None) -> float | None:
         """Return the frame rate, after requesting ``wanted``; None if the driver has no frame rate."""
         parameters = structs.StreamParameters(type=structs.CAPTURE)
-        try:
-            if wanted is not None:
-                parameters.numerator, parameters.denominator = 1000, round(wanted * 1000)
-            self._ioctl(structs.G_PARM if wanted is None else structs.S_PARM, parameters)
-        except OSError:
-            return None
-        return parameters.denominator / parameters.numerator if parameters.numerator else None
+        if wanted is not None:
+            parameters.numerator, parameters.denominator = 1000, round(wanted * 1000)
+        accepted = self._accepts(structs.G_PARM if wanted is None else structs.S_PARM, parameters)
+        return parameters.denominator / parameters.numerator if accepted and parameters.numerator else None
 
     def control(self, number: int, value: int) -> bool:
         """Set a control. Return False if the camera does not have it or rejects the value."""
-        try:
-            self._ioctl(structs.S_CTRL, structs.Control(number, value))
-        except OSError:
-            return False
-        return True
+        return self._accepts(structs.S_CTRL, structs.Control(number, value))
 
     def start(self) -> None:
         """Map the buffers and start streaming. Raises SourceLostError."""
@@ -206,6 +197,13 @@ class Capture(Closing):
             busy = "another program uses it" if error.errno == errno.EBUSY else error.strerror
             problem = _gone_or(error, f"the camera does not {what}: {busy}")
             raise SourceLostError(f"{self._display_name}: {problem}") from None
+
+    def _accepts(self, request: int, argument: ctypes.Structure) -> bool:
+        try:
+            self._ioctl(request, argument)
+        except OSError:
+            return False
+        return True
 
     def _ioctl(self, request: int, argument: ctypes.Structure | ctypes.c_int) -> None:
         fcntl.ioctl(self._open_descriptor(), request, argument)

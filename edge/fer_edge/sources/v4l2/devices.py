@@ -20,19 +20,14 @@ LIBCAMERA_DRIVERS = ("bcm2835-isp", "pispbe", "unicam", "rp1-cfe")
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """A capture device: its node such as /dev/video0, and its links, the one ``by-id`` first.
+    """A capture device: its node such as /dev/video0, and the name that its driver reports, or empty.
 
-    ``model`` is the name that its driver reports, or empty.
+    ``stable_name`` is the one to use in the settings: a link, if possible one ``by-id``, else the node.
     """
 
     node: str
     model: str
-    links: tuple[str, ...]
-
-    @property
-    def stable_name(self) -> str:
-        """The name to use in the settings: a stable link if there is one, else the node."""
-        return self.links[0] if self.links else self.node
+    stable_name: str
 
 
 def device_number(node: Path) -> int:
@@ -83,8 +78,8 @@ def list_cameras(root: Path = Path("/")) -> list[Camera]:
         capability = query_capabilities(node)
         if capability is None or not is_camera(capability):
             continue
-        named = tuple(f"/{link.relative_to(root)}" for link in links if link.resolve() == node.resolve())
-        found.append(Camera(f"/dev/{node.name}", _text(capability.card), named))
+        stable = next((link for link in links if link.resolve() == node.resolve()), node)
+        found.append(Camera(f"/dev/{node.name}", _text(capability.card), f"/{stable.relative_to(root)}"))
     return found
 
 

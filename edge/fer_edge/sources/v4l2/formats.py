@@ -24,53 +24,31 @@ _LUMA = {
 }
 """Formats that contain the grey picture: planar with luma first, or one byte of each pixel."""
 _CONVERTED = {
-    # name: bytes for each pixel, OpenCV's conversion
-    "RGB3": (3, cv2.COLOR_RGB2GRAY),
-    "BGR3": (3, cv2.COLOR_BGR2GRAY),
-    "XR24": (4, cv2.COLOR_BGRA2GRAY),
-    "AR24": (4, cv2.COLOR_BGRA2GRAY),
-    "BGR4": (4, cv2.COLOR_BGRA2GRAY),
-    "XB24": (4, cv2.COLOR_RGBA2GRAY),
-    "AB24": (4, cv2.COLOR_RGBA2GRAY),
+    # name: bytes for each pixel, OpenCV's conversions to grey and to BGR
+    "RGB3": (3, cv2.COLOR_RGB2GRAY, cv2.COLOR_RGB2BGR),
+    "BGR3": (3, cv2.COLOR_BGR2GRAY, None),
+    **dict.fromkeys(("XR24", "AR24", "BGR4"), (4, cv2.COLOR_BGRA2GRAY, cv2.COLOR_BGRA2BGR)),
+    **dict.fromkeys(("XB24", "AB24"), (4, cv2.COLOR_RGBA2GRAY, cv2.COLOR_RGBA2BGR)),
     # OpenCV names a Bayer pattern by the second and third pixel of its second row.
-    "RGGB": (1, cv2.COLOR_BayerBG2GRAY),
-    "BA81": (1, cv2.COLOR_BayerRG2GRAY),
-    "GBRG": (1, cv2.COLOR_BayerGR2GRAY),
-    "GRBG": (1, cv2.COLOR_BayerGB2GRAY),
+    "RGGB": (1, cv2.COLOR_BayerBG2GRAY, cv2.COLOR_BayerBG2BGR),
+    "BA81": (1, cv2.COLOR_BayerRG2GRAY, cv2.COLOR_BayerRG2BGR),
+    "GBRG": (1, cv2.COLOR_BayerGR2GRAY, cv2.COLOR_BayerGR2BGR),
+    "GRBG": (1, cv2.COLOR_BayerGB2GRAY, cv2.COLOR_BayerGB2BGR),
 }
 _DEEP = {"Y10": 1 / 4, "Y12": 1 / 16}
 """Formats of 16 bits per pixel that use the low bits, and the factor that scales them to 8 bits."""
-_COLOUR = {
-    # name: bytes for each pixel, OpenCV's conversion
-    "YUYV": (2, cv2.COLOR_YUV2BGR_YUY2),
-    "YVYU": (2, cv2.COLOR_YUV2BGR_YVYU),
-    "UYVY": (2, cv2.COLOR_YUV2BGR_UYVY),
-    "RGB3": (3, cv2.COLOR_RGB2BGR),
-    "BGR3": (3, None),
-    **dict.fromkeys(("XR24", "AR24", "BGR4"), (4, cv2.COLOR_BGRA2BGR)),
-    **dict.fromkeys(("XB24", "AB24"), (4, cv2.COLOR_RGBA2BGR)),
-    "RGGB": (1, cv2.COLOR_BayerBG2BGR),
-    "BA81": (1, cv2.COLOR_BayerRG2BGR),
-    "GBRG": (1, cv2.COLOR_BayerGR2BGR),
-    "GRBG": (1, cv2.COLOR_BayerGB2BGR),
-}
+_YUV422 = {"YUYV": cv2.COLOR_YUV2BGR_YUY2, "YVYU": cv2.COLOR_YUV2BGR_YVYU, "UYVY": cv2.COLOR_YUV2BGR_UYVY}
 _YUV420 = {
     "NV12": cv2.COLOR_YUV2BGR_NV12,
     "NV21": cv2.COLOR_YUV2BGR_NV21,
     "YU12": cv2.COLOR_YUV2BGR_I420,
     "YV12": cv2.COLOR_YUV2BGR_YV12,
 }
-_REDUCED = {
+_REDUCED = {  # with IMREAD_COLOR, which is one bit, they give colour
     1: cv2.IMREAD_GRAYSCALE,
     2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
     4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
-}
-_REDUCED_COLOUR = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
 }
 _PADDED_ROWS = 15
 """JPEG blocks have 16 rows; some cameras report the rows of whole blocks, such as 1088 for 1080."""
@@ -140,23 +118,14 @@ def gray_picture(data: UInt8Array, format: PixelFormat, reduction: int = 1) -> U
     if format.name in _DEEP:
         wide = _pixels(data, (height, width, 2), stride).view("<u2")[:, :, 0]
         return np.asarray(cv2.convertScaleAbs(wide, alpha=_DEEP[format.name]), np.uint8)
-    step, conversion = _CONVERTED[format.name]
-    pixels = _pixels(data, (height, width, step), stride)
-    return np.asarray(cv2.cvtColor(pixels[:, :, 0] if step == 1 else pixels, conversion), np.uint8)
+    step, conversion, _ = _CONVERTED[format.name]
+    return _converted(_pixels(data, (height, width, step), stride), conversion)
 
 
 def colour_picture(data: UInt8Array, format: PixelFormat, reduction: int = 1) -> UInt8Array | None:
     """Convert a buffer to a BGR picture, uint8 [height, width, 3], in its own memory; None if the format has no colour.
 
-    Planar formats other than 4:2:0 are not converted either.
-
-    Args:
-        data: The buffer, uint8 [bytes].
-        format: Its format, which must be in ``READABLE``.
-        reduction: Divides both sides of a JPEG.
-
-    Raises:
-        DamagedPictureError: as ``gray_picture``.
+    Planar formats other than 4:2:0 are not converted either. Arguments and errors are those of ``gray_picture``.
     """
     height, width, stride = format.height, format.width, format.stride
     if format.name in JPEGS:
@@ -164,15 +133,13 @@ def colour_picture(data: UInt8Array, format: PixelFormat, reduction: int = 1) ->
         return image if image.ndim == 3 else None
     if format.name in _YUV420:
         return yuv420_to_bgr(data, width, height, stride, _YUV420[format.name])
-    if format.name not in _COLOUR:
+    if format.name in _YUV422 and width % 2 == 0:  # two pixels share their colour
+        return _converted(_pixels(data, (height, width, 2), stride), _YUV422[format.name])
+    if format.name not in _CONVERTED:
         return None
-    step, conversion = _COLOUR[format.name]
-    if step == 2 and width % 2:  # two pixels share their colour
-        return None
+    step, _, conversion = _CONVERTED[format.name]
     pixels = _pixels(data, (height, width, step), stride)
-    if conversion is None:
-        return pixels.copy()
-    return np.asarray(cv2.cvtColor(pixels[:, :, 0] if step == 1 else pixels, conversion), np.uint8)
+    return pixels.copy() if conversion is None else _converted(pixels, conversion)
 
 
 def _pixels(data: UInt8Array, shape: tuple[int, int, int], stride: int) -> UInt8Array:
@@ -185,6 +152,10 @@ def _pixels(data: UInt8Array, shape: tuple[int, int, int], stride: int) -> UInt8
     return np.ndarray(shape, np.uint8, data, strides=(stride, step, 1))
 
 
+def _converted(pixels: UInt8Array, conversion: int) -> UInt8Array:
+    return np.asarray(cv2.cvtColor(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels, conversion), np.uint8)
+
+
 def _decoded(data: UInt8Array, format: PixelFormat, reduction: int, *, colour: bool = False) -> UInt8Array:
     encoded = data.tobytes()
     if not encoded.startswith(b"\xff\xd8") or not jpeg_is_whole(encoded):
@@ -192,7 +163,7 @@ def _decoded(data: UInt8Array, format: PixelFormat, reduction: int, *, colour: b
     width, height = image_size(encoded) or (0, 0)
     if width != format.width or not format.height <= height <= format.height + _PADDED_ROWS:  # before it takes memory
         raise DamagedPictureError(f"a JPEG of {width}x{height}, expected {format.width}x{format.height}")
-    flag = _REDUCED_COLOUR[reduction] if colour else _REDUCED[reduction]
+    flag = _REDUCED[reduction] | (cv2.IMREAD_COLOR if colour else 0)
     try:
         with hidden_stderr():  # libjpeg writes to stderr for each damaged picture
             # A camera does not rotate its pictures; applying an orientation tag would change the size.

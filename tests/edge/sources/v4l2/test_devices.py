@@ -147,19 +147,19 @@ def test_cameras_and_their_stable_names(tmp_path: Path, monkeypatch: pytest.Monk
     for name in (*DEVICES, "video3"):
         (devices / name).write_bytes(b"")
     index = "video-index"
-    for node, link in ((0, f"usb-C920-{index}0"), (1, f"usb-C920-{index}1"), (2, f"usb-Other-{index}0")):
+    for node, link in ((0, f"usb-C920-{index}0"), (1, f"usb-C920-{index}1")):
         (devices / "v4l/by-id" / link).symlink_to(f"../../video{node}")
-    (devices / f"v4l/by-path/pci-usb-0:1-{index}0").symlink_to("../../video0")
+    for node in (0, 2):
+        (devices / f"v4l/by-path/pci-usb-0:{node}-{index}0").symlink_to(f"../../video{node}")
     (devices / f"v4l/by-path/pci-usb-0:9-{index}0").symlink_to("../../video9")  # one that was removed
     assert list_cameras(tmp_path) == []  # queried for real: these are files
     monkeypatch.setattr(devices_module, "query_capabilities", lambda node: DEVICES.get(node.name))
     found = list_cameras(tmp_path)
     assert [(camera.node, camera.model, camera.stable_name) for camera in found] == [
         ("/dev/video0", "HD Pro Webcam C920", f"/dev/v4l/by-id/usb-C920-{index}0"),
-        ("/dev/video2", "Other Camera", f"/dev/v4l/by-id/usb-Other-{index}0"),
+        ("/dev/video2", "Other Camera", f"/dev/v4l/by-path/pci-usb-0:2-{index}0"),
         ("/dev/video20", "with planes", "/dev/video20"),
     ]
-    assert found[0].links[1] == f"/dev/v4l/by-path/pci-usb-0:1-{index}0"
 
 
 # Opening
