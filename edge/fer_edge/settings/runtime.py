@@ -211,8 +211,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
         hints = typing.get_type_hints(sections[section]) if section in sections else {}
         if key not in hints and f"{section}.{key}" not in RENAMED:
             raise ConfigError(f"environment: {name} is not a setting; {_nearest_variable(name, sections)}")
-        hint = hints.get(key)
-        table.setdefault(section, {})[key] = _environment_value(text, hint)
+        table.setdefault(section, {})[key] = _environment_value(text, hints.get(key))
     return table
 
 
