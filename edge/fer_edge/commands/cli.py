@@ -208,7 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_unwritable_stdout()
         known = _known(error)
         if known is not None or not received:
-            code, line = known or _defect(error)
+            defect = f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)"
+            code, line = known or (EXIT_INTERNAL, defect)
             print_message(line)
             return code
         # An exception raised by a signal while an extension module loads becomes an ImportError or worse.
@@ -388,8 +389,3 @@ def _known(error: Exception) -> tuple[int, str] | None:
         line = f"cannot write{where}: {error.strerror}; free some space or choose another folder"
         return OutputError.exit_code, line
     return None
-
-
-def _defect(error: Exception) -> tuple[int, str]:
-    line = f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)"
-    return EXIT_INTERNAL, line
