@@ -315,13 +315,16 @@ def _add_loaded(subparsers: Any, commands: Mapping[str, EntryPoint]) -> None:
             command: Command = entry_point.load()
         except Exception as error:  # noqa: BLE001 - code of other packages may raise anything
             broken: _Parser = subparsers.add_parser(name, help="(cannot be loaded)")
-            broken.before_parsing = functools.partial(_refuse, _load_problem(entry_point, error))
+            broken.before_parsing = functools.partial(_refuse, entry_point, error)
             continue
         _add_command(subparsers, name, command)
 
 
-def _refuse(problem: InputError) -> NoReturn:
-    raise problem
+def _refuse(entry_point: EntryPoint, error: Exception) -> NoReturn:
+    raise InputError(
+        f"{entry_point.name}: this command cannot be loaded from {entry_point.value}:"
+        f" {type(error).__name__}: {error}; reinstall its package, or remove it"
+    ) from error
 
 
 def _add_command(subparsers: Any, name: str, command: Command) -> None:
@@ -347,15 +350,6 @@ def _common_arguments(*, log_level: str, debug: bool | str) -> argparse.Argument
         "--version", action="version", version=f"fer-edge {__version__}", help="show the version and exit"
     )
     return parser
-
-
-def _load_problem(entry_point: EntryPoint, error: Exception) -> InputError:
-    problem = InputError(
-        f"{entry_point.name}: this command cannot be loaded from {entry_point.value}:"
-        f" {type(error).__name__}: {error}; reinstall its package, or remove it"
-    )
-    problem.__cause__ = error
-    return problem
 
 
 def _prepare_streams() -> None:

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fer_edge.doctor.all_checks import CHECKS
 from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad, has_access, ok
-from fer_edge.doctor.runner import run_checks
+from fer_edge.doctor.runner import CHECKS, run_checks
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from fer_edge.system.messages import print_message, printable
