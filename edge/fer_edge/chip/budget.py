@@ -25,21 +25,14 @@ MAX_RISE = 0.1
 
 
 def next_share(before: float, temperature_c: float | None, flags: Iterable[str], settings: ChipSettings) -> float:
-    """Return the share of the search budget that follows ``before``.
+    """Return the share of the search budget that follows ``before``, from ``chip.min_budget_share`` to 1.
 
     The share is 1 up to ``warm_c`` and falls linearly to ``min_budget_share`` at ``hot_c``. It falls at once, but rises
     by at most ``MAX_RISE``, and only when the chip is ``HYSTERESIS_C`` cooler, so that small fluctuations change
     nothing. It is minimal while the chip is throttled or its frequency capped, and at most halfway between the minimum
     and 1 with under-voltage or at the soft temperature limit, at any temperature.
 
-    Args:
-        before: The previous share.
-        temperature_c: The temperature of the chip in °C, None if unknown.
-        flags: The names of the flags that are set, as in ``reading.FLAGS``.
-        settings: The section ``[chip]``.
-
-    Returns:
-        A share between the minimum and 1.
+    ``temperature_c`` is in °C, None if unknown. ``flags`` are the names of those that are set, as in ``reading.FLAGS``.
     """
     min_share = settings.min_budget_share
     active = set(flags)

@@ -141,12 +141,9 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def add_subcommands(parser: argparse.ArgumentParser, commands: dict[str, Command], *, required: bool = True) -> None:
-    """Add subcommands to ``parser``, as in ``fer-edge data audit``.
+    """Add subcommands by name to ``parser``, as in ``fer-edge data audit``.
 
-    Args:
-        parser: The parser that ``Command.configure`` receives.
-        commands: The subcommands by name.
-        required: Whether a subcommand must be given; ``fer-edge bench`` works without one.
+    One must be given if they are ``required``; ``fer-edge bench`` works without one.
     """
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=required)
     for name, command in commands.items():

@@ -15,6 +15,7 @@ from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad, has_ac
 from fer_edge.doctor.runner import CHECKS, run_checks
 from fer_edge.errors import CheckFailedError, ConfigError
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
+from fer_edge.system.files import write_text_atomically
 from fer_edge.system.messages import print_message, printable
 
 _STANDARD_OUTPUT = Path("-")
@@ -50,14 +51,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _write_report(path: Path, context: Context, found: Sequence[tuple[Check, Finding]], deadline_s: float) -> None:
     from fer_edge.doctor.report import make_report
-    from fer_edge.system.files import atomic_path
 
     text = json.dumps(make_report(context, found, deadline_s), indent=2, ensure_ascii=False) + "\n"
     if path == _STANDARD_OUTPUT:
         sys.stdout.write(text)
         return
-    with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text_atomically(path, text)
     print_message(f"{path} was written; review it before you share it")
 
 

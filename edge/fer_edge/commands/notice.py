@@ -26,6 +26,7 @@ LANGUAGES = Path(__file__).parent / "notices"
 _WIDTH = 78
 _HERE = {"localhost", "::1"}
 _DETAILS = ("operator", "contact", "purpose")
+"""What the notice says about the operator."""
 
 _PAGE = """<!DOCTYPE html>
 <html lang="{code}">
@@ -96,11 +97,7 @@ def build_notice(
 ) -> Notice:
     """Return the notice for a device that runs with ``settings`` and recognizes the emotions ``labels``.
 
-    Args:
-        settings: The settings of the device.
-        labels: The emotions of its model.
-        code: The language, one of ``LANGUAGES``.
-        details: ``operator``, ``contact`` and ``purpose``; what is missing or empty is left blank, to be filled in.
+    ``code`` is one of ``LANGUAGES``. What is missing or empty in ``details`` is left blank, to be filled in by hand.
     """
     texts = tomllib.loads((LANGUAGES / f"{code}.toml").read_text(encoding="utf-8"))
     if not settings.emotion.enabled:

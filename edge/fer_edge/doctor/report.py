@@ -45,10 +45,7 @@ _STATUS_TEXT = re.compile(r": (?:(\d+ of \d+ sources? watched)|.)*?(?=(?:, resta
 def make_report(context: Context, found: Sequence[tuple[Check, Finding]], deadline_s: float) -> dict[str, Any]:
     """Measure cameras and model and return the report; takes up to half a minute.
 
-    Args:
-        context: The device and its settings.
-        found: The checks with their findings.
-        deadline_s: Timeout of each measurement, seconds; a camera may take 30 s longer.
+    Each measurement may take ``deadline_s`` seconds, that of a camera 30 s longer.
     """
     packages = _packages()
     listed = measure("cameras", context.settings, deadline_s)

@@ -52,13 +52,9 @@ _CRASH_FIX = "a native library crashes: use 64-bit Raspberry Pi OS and the packa
 
 
 def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 50.0) -> list[tuple[Check, Finding]]:
-    """Run ``checks`` and return their findings in the same order.
+    """Run ``checks`` and return their findings in the same order; one that takes longer than ``deadline_s`` is ``bad``.
 
-    Args:
-        context: Passed to each check.
-        checks: The checks to run.
-        deadline_s: A check that takes longer is ``bad``. Loading OpenCV from a slow card takes several
-            seconds, and a model that hangs is refused after 30 s.
+    Loading OpenCV from a slow card takes several seconds, and a model that hangs is refused after 30 s.
     """
     found: dict[str, Finding] = {}
 

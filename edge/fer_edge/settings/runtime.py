@@ -242,7 +242,7 @@ def _environment_value(text: str, hint: Any) -> Any:
 
 
 def _merge(base: Mapping[str, Any], layer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
+    merged = dict(base)
     for section, values in layer.items():
         given = {key: value for key, value in values.items() if value is not None}
         merged[section] = {**merged.get(section, {}), **given}

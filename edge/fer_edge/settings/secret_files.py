@@ -56,12 +56,7 @@ def read_private(path: Path, key: str, *, check_mode: bool = True) -> bytes:
 
 
 def secret_in(data: bytes, where: str, key: str) -> str:
-    """Return the secret in ``data``, the contents of a file, without the line ending.
-
-    Args:
-        data: The contents of the file.
-        where: The file's name, for error messages.
-        key: The setting's name, for error messages.
+    """Return the secret in ``data``, without the line ending. Errors name the setting ``key`` and the file ``where``.
 
     Raises:
         ConfigError: If ``data`` is not UTF-8 text of one line.
