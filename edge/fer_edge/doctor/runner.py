@@ -51,8 +51,8 @@ _HANG_FIX = "a device or a library hangs: replug the camera, or restart the devi
 _CRASH_FIX = "a native library crashes: use 64-bit Raspberry Pi OS and the package versions in locks/"
 
 
-def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 50.0) -> list[tuple[Check, Finding]]:
-    """Run ``checks`` and return their findings in the same order; one that takes longer than ``deadline_s`` is ``bad``.
+def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 50.0) -> dict[str, Finding]:
+    """Run ``checks`` and return their findings by name; one that takes longer than ``deadline_s`` seconds is ``bad``.
 
     Loading OpenCV from a slow card takes several seconds, and a model that hangs is refused after 30 s.
     """
@@ -74,7 +74,7 @@ def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 50
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     late = bad(f"no answer within {deadline_s:g} s")
-    return [(check, found.get(check.name, late)) for check in checks]
+    return {check.name: found.get(check.name, late) for check in checks}
 
 
 def run_check(check: Check, context: Context) -> Finding:
