@@ -7,7 +7,6 @@ gradually before the firmware throttles the chip, and raised again slowly.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +54,7 @@ def _by_temperature(temperature_c: float, settings: ChipSettings) -> float:
 
 
 class ChipMonitor:
-    """Read the chip periodically and derive the share of the search budget. Thread-safe.
+    """Read the chip periodically and derive the share of the search budget. Not thread-safe.
 
     Args:
         settings: The section ``[chip]``. With ``poll_interval_s`` = 0 the chip is never read.
@@ -68,24 +67,18 @@ class ChipMonitor:
         self._sysfs = Path(settings.sysfs)
         # With another sysfs, such as in tests, do not mix in the firmware of this machine.
         self._devices = DEVICES if settings.sysfs == ChipSettings().sysfs else None
-        self._reading = threading.Lock()
         self._due = float("-inf")
         self._status = ChipStatus()
 
     def poll(self, now: float) -> ChipStatus:
         """Return the newest status; read the chip first if ``poll_interval_s`` have passed. ``now`` is monotonic.
 
-        Prints a line when the budget is lowered and when it is restored. Cheap enough to be called for each frame: only
-        one thread at a time reads the chip.
+        Prints a line when the budget is lowered and when it is restored. Cheap enough to be called for each frame.
         """
         every_s = self._settings.poll_interval_s
-        if every_s > 0 and now >= self._due and self._reading.acquire(blocking=False):
-            try:
-                if now >= self._due:  # another thread may have read it since the first check
-                    self._due = now + every_s
-                    self._update()
-            finally:
-                self._reading.release()
+        if every_s > 0 and now >= self._due:
+            self._due = now + every_s
+            self._update()
         return self._status
 
     def _update(self) -> None:
