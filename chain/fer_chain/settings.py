@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from fer_edge.settings.base import Settings, decode, require, with_clean_descriptions
+from fer_edge.settings.base import Settings, decode, require, table_schema
 from fer_edge.settings.toml_files import read_toml
 from fer_edge.settings.values import Share
 
@@ -150,18 +150,4 @@ def chain_schema() -> dict[str, Any]:
     >>> chain_schema()["title"]
     'Chain of fer-edge chain'
     """
-    (top,), components = msgspec.json.schema_components([Chain], ref_template="#/$defs/{name}")
-    chain = components.pop(top["$ref"].rpartition("/")[2])
-    properties = {
-        name: {"$ref": section["$ref"]} if "$ref" in section else section
-        for name, section in chain["properties"].items()
-    }
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **chain,
-        "properties": properties,
-        "title": "Chain of fer-edge chain",
-        "description": "Each table of the TOML file is a property.",
-        "$defs": components,
-    }
-    return dict(with_clean_descriptions(schema))
+    return table_schema(Chain, "Chain of fer-edge chain")

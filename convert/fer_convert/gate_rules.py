@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import msgspec
 from msgspec import Meta
 
 from fer_bench.results import REFERENCE
 from fer_edge.errors import ConfigError
-from fer_edge.settings.base import Settings, decode, with_clean_descriptions
+from fer_edge.settings.base import Settings, decode, table_schema
 from fer_edge.settings.toml_files import read_toml
 
 _MAX_FLOAT = sys.float_info.max
@@ -108,15 +107,4 @@ def gate_schema() -> dict[str, Any]:
     >>> gate_schema()["title"]
     'Gate of fer-edge convert'
     """
-    (top,), components = msgspec.json.schema_components([Gate], ref_template="#/$defs/{name}")
-    table = components.pop(top["$ref"].rpartition("/")[2])
-    for name, rules in table["properties"].items():
-        if "$ref" in rules:
-            table["properties"][name] = {"$ref": rules["$ref"]}  # the defaults are with the keys
-    schema = {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **table,
-        "title": "Gate of fer-edge convert",
-        "$defs": components,
-    }
-    return dict(with_clean_descriptions(schema))
+    return table_schema(Gate, "Gate of fer-edge convert", Gate.__doc__)

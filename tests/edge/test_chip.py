@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import struct
 import subprocess
-import threading
 import time
 from pathlib import Path
 
@@ -257,18 +256,6 @@ def test_nothing_is_logged_without_data(sysfs: FakeSysfs, capsys: pytest.Capture
     monitor = monitor_for(sysfs, StatusBoard())
     assert [monitor.poll(5.0 * look) for look in range(3)] == [ChipStatus()] * 3
     assert capsys.readouterr().err == ""
-
-
-def test_one_thread_at_a_time_reads_the_chip(sysfs: FakeSysfs) -> None:
-    seen: list[ChipStatus] = []
-    sysfs.set_temperature(60)
-    monitor = ChipMonitor(structs.replace(SETTINGS, sysfs=str(sysfs.root)), seen.append)
-    threads = [threading.Thread(target=lambda: [monitor.poll(7.0) for _ in range(50)]) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(seen) == 1
 
 
 # The pipeline

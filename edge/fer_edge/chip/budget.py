@@ -7,7 +7,6 @@ gradually before the firmware throttles the chip, and raised again slowly.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -25,21 +24,14 @@ MAX_RISE = 0.1
 
 
 def next_share(before: float, temperature_c: float | None, flags: Iterable[str], settings: ChipSettings) -> float:
-    """Return the share of the search budget that follows ``before``.
+    """Return the share of the search budget that follows ``before``, from ``chip.min_budget_share`` to 1.
 
     The share is 1 up to ``warm_c`` and falls linearly to ``min_budget_share`` at ``hot_c``. It falls at once, but rises
     by at most ``MAX_RISE``, and only when the chip is ``HYSTERESIS_C`` cooler, so that small fluctuations change
     nothing. It is minimal while the chip is throttled or its frequency capped, and at most halfway between the minimum
     and 1 with under-voltage or at the soft temperature limit, at any temperature.
 
-    Args:
-        before: The previous share.
-        temperature_c: The temperature of the chip in °C, None if unknown.
-        flags: The names of the flags that are set, as in ``reading.FLAGS``.
-        settings: The section ``[chip]``.
-
-    Returns:
-        A share between the minimum and 1.
+    ``temperature_c`` is in °C, None if unknown. ``flags`` are the names of those that are set, as in ``reading.FLAGS``.
     """
     min_share = settings.min_budget_share
     active = set(flags)
@@ -62,7 +54,7 @@ def _by_temperature(temperature_c: float, settings: ChipSettings) -> float:
 
 
 class ChipMonitor:
-    """Read the chip periodically and derive the share of the search budget. Thread-safe.
+    """Read the chip periodically and derive the share of the search budget. Not thread-safe.
 
     Args:
         settings: The section ``[chip]``. With ``poll_interval_s`` = 0 the chip is never read.
@@ -75,24 +67,18 @@ class ChipMonitor:
         self._sysfs = Path(settings.sysfs)
         # With another sysfs, such as in tests, do not mix in the firmware of this machine.
         self._devices = DEVICES if settings.sysfs == ChipSettings().sysfs else None
-        self._reading = threading.Lock()
         self._due = float("-inf")
         self._status = ChipStatus()
 
     def poll(self, now: float) -> ChipStatus:
         """Return the newest status; read the chip first if ``poll_interval_s`` have passed. ``now`` is monotonic.
 
-        Prints a line when the budget is lowered and when it is restored. Cheap enough to be called for each frame: only
-        one thread at a time reads the chip.
+        Prints a line when the budget is lowered and when it is restored. Cheap enough to be called for each frame.
         """
         every_s = self._settings.poll_interval_s
-        if every_s > 0 and now >= self._due and self._reading.acquire(blocking=False):
-            try:
-                if now >= self._due:  # another thread may have read it since the first check
-                    self._due = now + every_s
-                    self._update()
-            finally:
-                self._reading.release()
+        if every_s > 0 and now >= self._due:
+            self._due = now + every_s
+            self._update()
         return self._status
 
     def _update(self) -> None:

@@ -23,16 +23,13 @@ _MAX_BYTES = 64
 
 
 def read_chip(sysfs: Path, devices: Path | None = None) -> ChipStatus:
-    """Return the current state of the chip. Takes about two milliseconds.
+    """Return the current state of the chip, with ``budget_share`` = 1. Takes about two milliseconds.
 
     Values that are missing or invalid become None, or flags that are not set; never raises for them.
 
     Args:
         sysfs: The folder of the kernel's sysfs.
         devices: The folder of the firmware's devices; None to read sysfs only.
-
-    Returns:
-        The status with ``budget_share`` = 1.
     """
     bits = read_throttled(sysfs, devices) or 0
     return ChipStatus(_read_temperature(sysfs), named_flags(bits), named_flags(bits >> 16))

@@ -141,12 +141,9 @@ def build_parser(words: Sequence[str] = ()) -> argparse.ArgumentParser:
 
 
 def add_subcommands(parser: argparse.ArgumentParser, commands: dict[str, Command], *, required: bool = True) -> None:
-    """Add subcommands to ``parser``, as in ``fer-edge data audit``.
+    """Add subcommands by name to ``parser``, as in ``fer-edge data audit``.
 
-    Args:
-        parser: The parser that ``Command.configure`` receives.
-        commands: The subcommands by name.
-        required: Whether a subcommand must be given; ``fer-edge bench`` works without one.
+    One must be given if they are ``required``; ``fer-edge bench`` works without one.
     """
     subparsers = parser.add_subparsers(dest="subcommand", metavar="SUBCOMMAND", required=required)
     for name, command in commands.items():
@@ -208,7 +205,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_unwritable_stdout()
         known = _known(error)
         if known is not None or not received:
-            code, line = known or _defect(error)
+            defect = f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)"
+            code, line = known or (EXIT_INTERNAL, defect)
             print_message(line)
             return code
         # An exception raised by a signal while an extension module loads becomes an ImportError or worse.
@@ -314,13 +312,16 @@ def _add_loaded(subparsers: Any, commands: Mapping[str, EntryPoint]) -> None:
             command: Command = entry_point.load()
         except Exception as error:  # noqa: BLE001 - code of other packages may raise anything
             broken: _Parser = subparsers.add_parser(name, help="(cannot be loaded)")
-            broken.before_parsing = functools.partial(_refuse, _load_problem(entry_point, error))
+            broken.before_parsing = functools.partial(_refuse, entry_point, error)
             continue
         _add_command(subparsers, name, command)
 
 
-def _refuse(problem: InputError) -> NoReturn:
-    raise problem
+def _refuse(entry_point: EntryPoint, error: Exception) -> NoReturn:
+    raise InputError(
+        f"{entry_point.name}: this command cannot be loaded from {entry_point.value}:"
+        f" {type(error).__name__}: {error}; reinstall its package, or remove it"
+    ) from error
 
 
 def _add_command(subparsers: Any, name: str, command: Command) -> None:
@@ -346,15 +347,6 @@ def _common_arguments(*, log_level: str, debug: bool | str) -> argparse.Argument
         "--version", action="version", version=f"fer-edge {__version__}", help="show the version and exit"
     )
     return parser
-
-
-def _load_problem(entry_point: EntryPoint, error: Exception) -> InputError:
-    problem = InputError(
-        f"{entry_point.name}: this command cannot be loaded from {entry_point.value}:"
-        f" {type(error).__name__}: {error}; reinstall its package, or remove it"
-    )
-    problem.__cause__ = error
-    return problem
 
 
 def _prepare_streams() -> None:
@@ -388,8 +380,3 @@ def _known(error: Exception) -> tuple[int, str] | None:
         line = f"cannot write{where}: {error.strerror}; free some space or choose another folder"
         return OutputError.exit_code, line
     return None
-
-
-def _defect(error: Exception) -> tuple[int, str]:
-    line = f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)"
-    return EXIT_INTERNAL, line

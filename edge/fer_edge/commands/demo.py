@@ -90,8 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         with Outputs([ConsoleSink(sys.stdout)], [recorder]) as outputs:
             opening = Opening(source.name, source)
             loop = MainLoop([opening], lambda _, opened: pipeline.open(opened, telemetry=telemetry), outputs, stop)
-            failure = loop.run()
-            failure = outputs.finish(failure)
+            failure = outputs.finish(loop.run())
             took_s = time.monotonic() - began
         if failure is not None:
             raise failure

@@ -10,7 +10,7 @@ import html
 import sys
 import textwrap
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ LANGUAGES = Path(__file__).parent / "notices"
 """Folder with one file per language, such as ``en.toml``."""
 _WIDTH = 78
 _HERE = {"localhost", "::1"}
+_DETAILS = ("operator", "contact", "purpose")
+"""What the notice says about the operator."""
 
 _PAGE = """<!DOCTYPE html>
 <html lang="{code}">
@@ -41,15 +43,6 @@ p {{ margin: 0 0 .4em; overflow-wrap: anywhere }}
 <h1>{title}</h1>
 {body}</html>
 """
-
-
-@dataclass(frozen=True, slots=True)
-class OperatorDetails:
-    """The operator's details; an empty one is left blank, to be filled in by hand."""
-
-    operator: str = ""
-    contact: str = ""
-    purpose: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +83,8 @@ def run(arguments: argparse.Namespace) -> int:
     if settings.emotion.enabled:
         with load_bundle(settings.model.bundle) as bundle:
             labels = bundle.manifest.labels
-    notice = build_notice(
-        settings, labels, arguments.lang, OperatorDetails(arguments.operator, arguments.contact, arguments.purpose)
-    )
+    details = {name: getattr(arguments, name) for name in _DETAILS}
+    notice = build_notice(settings, labels, arguments.lang, details)
     if arguments.html is None:
         sys.stdout.write(notice.as_text())
     else:
@@ -101,15 +93,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def build_notice(
-    settings: RuntimeSettings, labels: Sequence[str], code: str = "en", details: OperatorDetails | None = None
+    settings: RuntimeSettings, labels: Sequence[str], code: str = "en", details: Mapping[str, str] | None = None
 ) -> Notice:
     """Return the notice for a device that runs with ``settings`` and recognizes the emotions ``labels``.
 
-    Args:
-        settings: The settings of the device.
-        labels: The emotions of its model.
-        code: The language, one of ``LANGUAGES``.
-        details: The operator's details.
+    ``code`` is one of ``LANGUAGES``. What is missing or empty in ``details`` is left blank, to be filled in by hand.
     """
     texts = tomllib.loads((LANGUAGES / f"{code}.toml").read_text(encoding="utf-8"))
     if not settings.emotion.enabled:
@@ -117,8 +105,7 @@ def build_notice(
     known = texts["emotions"]
     names = [known.get(label, label) for label in labels]
     listed = f" {texts['and']} ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-    details = details or OperatorDetails()
-    answers = {key: _single_line(getattr(details, key)) or texts["blank"] for key in ("operator", "contact", "purpose")}
+    answers = {key: " ".join((details or {}).get(key, "").split()) or texts["blank"] for key in _DETAILS}
     sections = {
         "what": [texts["what"]["camera"].format(emotions=listed), texts["what"]["identity"]],
         "operator": [texts["operator"][key].format(**{key: value}) for key, value in answers.items()],
@@ -188,7 +175,3 @@ def _sent(host: str, encrypted: bool, texts: dict[str, str]) -> str:
     if host in _HERE or host.startswith("127."):
         return texts["here"]
     return texts["sent" if encrypted else "sent_plain"].format(host=host)
-
-
-def _single_line(text: Any) -> str:
-    return " ".join(str(text or "").split())

@@ -6,7 +6,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +21,6 @@ from fer_edge.system.messages import print_message, printable
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.system.progress import Progress
 from fer_edge.types import UNCERTAIN, UInt8Array
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ImageReading:
-    """An image file, its pixels, grey uint8 [H, W] or BGR [H, W, 3], and its faces from left to right."""
-
-    path: Path
-    pixels: UInt8Array
-    faces: tuple[FaceReading, ...]
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,10 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             with Progress(len(paths), "images") as progress:
                 for path, target in zip(paths, targets, strict=True):
-                    reading = _read(path, reader, settings.source.max_pixels, in_colour=target is not None)
-                    if target is not None:
-                        write_image(target, draw_reading(reading, manifest.labels))
-                    entries.append(_entry(reading, target))
+                    entries.append(_predict(path, target, reader, settings.source.max_pixels, manifest.labels))
                     progress.show(len(entries))
         except FerEdgeError:
             if entries:  # print the finished results before the error
@@ -71,23 +58,26 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _read(path: Path, reader: FaceReader, max_pixels: int, *, in_colour: bool) -> ImageReading:
-    """Return the faces of an image. They are found in grey. Raises InputError."""
-    if not in_colour:
+def _predict(
+    path: Path, target: Path | None, reader: FaceReader, max_pixels: int, labels: Sequence[str]
+) -> dict[str, Any]:
+    """Return the entry of an image, whose faces are found in grey, and write its annotated copy to ``target``."""
+    if target is None:
         gray = read_gray(path, max_pixels)
-        return ImageReading(path, gray, reader.read(gray))
+        return _entry(path, gray, reader.read(gray))
     gray, bgr = read_gray_and_colour(path, max_pixels)
-    return ImageReading(path, gray if bgr is None else bgr, reader.read(gray))
+    faces = reader.read(gray)
+    write_image(target, _drawn(to_bgr(gray) if bgr is None else bgr, faces, labels))
+    return {**_entry(path, gray, faces), "annotated": str(target)}
 
 
-def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
-    """Return the image as uint8 BGR [H, W, 3] with boxes, labels and a probability bar for each label."""
+def _drawn(picture: UInt8Array, faces: Sequence[FaceReading], labels: Sequence[str]) -> UInt8Array:
+    """Draw boxes, labels and a probability bar for each label into ``picture``, uint8 BGR [H, W, 3], and return it."""
     annotator = Annotator(labels)
     colours = {label: annotator.colour(label) for label in labels}
-    picture = to_bgr(reading.pixels) if reading.pixels.ndim == 2 else reading.pixels.copy()
-    for item in reading.faces:
+    for item in faces:
         draw_probabilities(picture, item.box, item.by_label(), colours)
-    for item in reading.faces:
+    for item in faces:
         text = f"{item.emotion} {item.confidence:.0%}"
         if item.fault is not None:
             text += f" ({_in_words(item.fault)})"
@@ -97,9 +87,9 @@ def draw_reading(reading: ImageReading, labels: Sequence[str]) -> UInt8Array:
     return picture
 
 
-def _entry(reading: ImageReading, annotated: Path | None) -> dict[str, Any]:
-    height, width = reading.pixels.shape[:2]
-    faces = [
+def _entry(path: Path, gray: UInt8Array, faces: Sequence[FaceReading]) -> dict[str, Any]:
+    height, width = gray.shape
+    rows = [
         {
             "box": item.box.as_list(),
             "score": round(item.face.score, 3),
@@ -108,10 +98,9 @@ def _entry(reading: ImageReading, annotated: Path | None) -> dict[str, Any]:
             "probabilities": {label: round(value, 4) for label, value in item.by_label().items()},
             "fault": item.fault,
         }
-        for item in reading.faces
+        for item in faces
     ]
-    entry: dict[str, Any] = {"file": str(reading.path), "width": width, "height": height, "faces": faces}
-    return entry if annotated is None else {**entry, "annotated": str(annotated)}
+    return {"file": str(path), "width": width, "height": height, "faces": rows}
 
 
 def _report(entries: Sequence[dict[str, Any]], manifest: ModelManifest, variant: str, *, as_json: bool) -> None:

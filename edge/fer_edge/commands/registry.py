@@ -133,12 +133,12 @@ def _configure_service(parser: argparse.ArgumentParser) -> None:
             ),
             "remove": Command(
                 "stop and remove the service; settings and events are kept",
-                _configure_remove,
+                _add_plan,
                 deferred("fer_edge.service.install:remove"),
             ),
             "status": Command(
                 "show the state of the service; exit 1 if it is not active",
-                _configure_status,
+                _no_arguments,
                 deferred("fer_edge.service.state:status"),
             ),
         },
@@ -155,14 +155,6 @@ def _configure_install(parser: argparse.ArgumentParser) -> None:
         help="fer-edge executable that the service starts, for an image (default: this one)",
     )
     _add_plan(parser)
-
-
-def _configure_remove(parser: argparse.ArgumentParser) -> None:
-    _add_plan(parser)
-
-
-def _configure_status(parser: argparse.ArgumentParser) -> None:
-    """The command has no arguments."""
 
 
 def _configure_update(parser: argparse.ArgumentParser) -> None:
@@ -222,8 +214,8 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--variant", metavar="NAME", help="variant of the bundle (default: int8)")
 
 
-def _configure_agent(parser: argparse.ArgumentParser) -> None:
-    """The command has no arguments."""
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add nothing."""
 
 
 RUN = Command(
@@ -254,7 +246,7 @@ SERVICE = Command("run as a systemd service: install, remove, status", _configur
 UPDATE = Command("update the model from a signed repository: check, apply, rollback, status, trust", _configure_update)
 AGENT = Command(
     "measure for `fer-edge bench --on`, which starts this over SSH",
-    _configure_agent,
+    _no_arguments,
     deferred("fer_edge.measure.agent:run"),
 )
 

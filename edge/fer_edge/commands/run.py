@@ -66,6 +66,8 @@ def run(arguments: argparse.Namespace) -> int:
     return EXIT_INTERRUPTED if stop.interrupted and frames == 0 else 0
 
 
+_OUTPUTS = ("events", "trace", "stats", "annotate")
+"""Settings of files to write, which are options of the command too."""
 _MAX_CLOSE_S = 1.0
 """Seconds to wait for a check of new settings at the end; one that hangs in native code is left behind."""
 
@@ -181,12 +183,7 @@ def _overrides(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
             "realtime": arguments.realtime or None,
         },
         "model": {"bundle": arguments.bundle, "variant": arguments.variant},
-        "output": {
-            "events": arguments.events,
-            "trace": arguments.trace,
-            "stats": arguments.stats,
-            "annotate": arguments.annotate,
-        },
+        "output": {name: getattr(arguments, name) for name in _OUTPUTS},
     }
 
 
@@ -211,7 +208,7 @@ def _check(settings: RuntimeSettings, arguments: argparse.Namespace) -> None:
 def _check_paths(settings: RuntimeSettings, config: Path | None) -> None:
     """Check that no output overwrites an input or another output."""
     taken = _inputs(settings, config)
-    for flag in ("events", "trace", "stats", "annotate"):
+    for flag in _OUTPUTS:
         target = getattr(settings.output, flag)
         if target is None or (flag == "events" and target == STANDARD_OUTPUT):
             continue

@@ -11,8 +11,6 @@ from urllib.parse import urlsplit
 from fer_edge.doctor.checks import Context, Finding, bad, has_access, ok, skipped, user_name, warn
 from fer_edge.settings.redaction import redacted
 
-_PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
-
 
 def check_cameras(context: Context) -> Finding:
     """List cameras with stable names; check that the configured ones exist and can be opened."""
@@ -91,9 +89,11 @@ def _source(uri: str, context: Context) -> tuple[str, str | None]:
 
 
 def _connection_problem(url: str, timeout_s: float) -> str | None:
+    from fer_edge.sources.stream.probe import PORTS
+
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port or _PORTS.get(parts.scheme.lower())
+        host, port = parts.hostname, parts.port or PORTS.get(parts.scheme.lower())
     except ValueError as error:
         return str(error)
     if host is None or port is None:

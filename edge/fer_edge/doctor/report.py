@@ -12,12 +12,12 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fer_edge.doctor.anonymizer import Anonymizer, changed_settings
-from fer_edge.doctor.checks import Check, Context, Finding, Verdict, memory_mib, package_version, read_text
+from fer_edge.doctor.checks import Context, Finding, Verdict, memory_mib, package_version, read_text
 from fer_edge.doctor.measure import measure
 from fer_edge.settings.runtime import RuntimeSettings
 
@@ -42,13 +42,10 @@ _STATUS_TEXT = re.compile(r": (?:(\d+ of \d+ sources? watched)|.)*?(?=(?:, resta
 """Matches the status text in the finding of the check ``unit``, which may name sources; their number is kept."""
 
 
-def make_report(context: Context, found: Sequence[tuple[Check, Finding]], deadline_s: float) -> dict[str, Any]:
+def make_report(context: Context, found: Mapping[str, Finding], deadline_s: float) -> dict[str, Any]:
     """Measure cameras and model and return the report; takes up to half a minute.
 
-    Args:
-        context: The device and its settings.
-        found: The checks with their findings.
-        deadline_s: Timeout of each measurement, seconds; a camera may take 30 s longer.
+    Each measurement may take ``deadline_s`` seconds, that of a camera 30 s longer.
     """
     packages = _packages()
     listed = measure("cameras", context.settings, deadline_s)
@@ -61,12 +58,12 @@ def make_report(context: Context, found: Sequence[tuple[Check, Finding]], deadli
     anonymous = Anonymizer(context.settings, context.root, known, context.config)
     checks = [
         {
-            "name": check.name,
+            "name": name,
             "verdict": finding.verdict.value,
-            "seen": anonymous(_publishable(check, finding, context.settings)),
+            "seen": anonymous(_publishable(name, finding, context.settings)),
             "fix": None if finding.fix is None else anonymous(finding.fix),
         }
-        for check, finding in found
+        for name, finding in found.items()
     ]
     return {
         "format": FORMAT,
@@ -83,12 +80,12 @@ def make_report(context: Context, found: Sequence[tuple[Check, Finding]], deadli
     }
 
 
-def _publishable(check: Check, finding: Finding, settings: RuntimeSettings) -> str:
-    if check.name == "unit":
+def _publishable(name: str, finding: Finding, settings: RuntimeSettings) -> str:
+    if name == "unit":
         return _STATUS_TEXT.sub(lambda match: f": {match[1]}" if match[1] else "", finding.seen, count=1)
-    if check.name == "settings" and finding.verdict is Verdict.BAD:
+    if name == "settings" and finding.verdict is Verdict.BAD:
         return "the settings are invalid; the reason is not part of the report"
-    if check.name == "model" and settings.model.bundle is not None:
+    if name == "model" and settings.model.bundle is not None:
         return _CUSTOM_MODEL.sub("<model.bundle> ", finding.seen)
     return finding.seen
 

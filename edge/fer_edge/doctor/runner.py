@@ -1,4 +1,4 @@
-"""Run checks in threads or subprocesses, so that one that fails, hangs or crashes does not stop the others."""
+"""All checks, run in threads or subprocesses, so that one that fails, hangs or crashes does not stop the others."""
 
 from __future__ import annotations
 
@@ -16,24 +16,45 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fer_edge.doctor.all_checks import CHECKS
+from fer_edge.doctor import cameras, libraries, machine, network, service
 from fer_edge.doctor.checks import Check, Context, Finding, Verdict, bad
 from fer_edge.settings.base import decode, to_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
 
+CHECKS = (
+    Check("python", machine.check_python),
+    Check("cpu", machine.check_cpu),
+    Check("memory", machine.check_memory),
+    Check("cma", machine.check_camera_memory),
+    Check("disk", machine.check_disk),
+    Check("clock", machine.check_clock, isolated=True),
+    Check("temperature", machine.check_temperature, isolated=True),
+    Check("throttling", machine.check_throttling, isolated=True),
+    Check("opencv", libraries.check_opencv, isolated=True),
+    Check("detector", libraries.check_detector, isolated=True),
+    Check("model", libraries.check_model, isolated=True),
+    Check("inference", libraries.check_inference, isolated=True),
+    Check("sources", cameras.check_sources, isolated=True),
+    Check("cameras", cameras.check_cameras, isolated=True),
+    Check("picamera2", libraries.check_picamera2, isolated=True),
+    Check("libcamera", libraries.check_libcamera, isolated=True),
+    Check("broker", network.check_broker),
+    Check("webhook", network.check_webhook),
+    Check("web", network.check_web, isolated=True),
+    Check("secrets", service.check_secrets),
+    Check("unit", service.check_unit),
+)
+"""In the order of the output."""
+
 _HANG_FIX = "a device or a library hangs: replug the camera, or restart the device"
 _CRASH_FIX = "a native library crashes: use 64-bit Raspberry Pi OS and the package versions in locks/"
 
 
-def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 50.0) -> list[tuple[Check, Finding]]:
-    """Run ``checks`` and return their findings in the same order.
+def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 50.0) -> dict[str, Finding]:
+    """Run ``checks`` and return their findings by name; one that takes longer than ``deadline_s`` seconds is ``bad``.
 
-    Args:
-        context: Passed to each check.
-        checks: The checks to run.
-        deadline_s: A check that takes longer is ``bad``. Loading OpenCV from a slow card takes several
-            seconds, and a model that hangs is refused after 30 s.
+    Loading OpenCV from a slow card takes several seconds, and a model that hangs is refused after 30 s.
     """
     found: dict[str, Finding] = {}
 
@@ -53,7 +74,7 @@ def run_checks(context: Context, checks: Sequence[Check], deadline_s: float = 50
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
     late = bad(f"no answer within {deadline_s:g} s")
-    return [(check, found.get(check.name, late)) for check in checks]
+    return {check.name: found.get(check.name, late) for check in checks}
 
 
 def run_check(check: Check, context: Context) -> Finding:

@@ -10,8 +10,7 @@ from pathlib import Path
 from fer_edge.doctor.checks import Context, Finding, access_advice, bad, ok, skipped, warn
 from fer_edge.errors import ConfigError
 from fer_edge.service.state import unit_problem
-from fer_edge.settings.secret_files import is_for_the_service_alone, read_secret
-from fer_edge.system.files import open_regular
+from fer_edge.settings.secret_files import is_for_the_service_alone, read_private, read_secret
 from fer_edge.system.notify import UNIT
 
 _PROPERTIES = "LoadState,ActiveState,SubState,UnitFileState,Result,NRestarts,StatusText,FragmentPath"
@@ -34,14 +33,14 @@ def check_secrets(context: Context) -> Finding:
             readable.append(f"{key} is a systemd credential: only the service can read it")
             continue
         try:
-            _check_private_key(name, key) if key == "mqtt.key_file" else read_secret(name, key)
+            # A key has several lines, which ``read_secret`` does not accept.
+            read_private(Path(name), key) if key == "mqtt.key_file" else read_secret(name, key)
         except ConfigError as error:
             message, _, fix = str(error).partition(": chmod")
             return bad(message, f"chmod{fix}" if fix else access_advice(Path(name)))
         readable.append(f"{key} is readable by its owner only")
     with_password = [uri for uri in (*settings.uris, settings.webhook.url or "") if "@" in uri and "://" in uri]
-    # Not S_IRGRP: the service reads the settings through its group.
-    if with_password and context.config is not None and _others_may_read(context.config, stat.S_IROTH):
+    if with_password and context.config is not None and _others_may_read(context.config):
         return warn(
             f"other users can read {context.config}, which contains a password in a URL", f"chmod o-r {context.config}"
         )
@@ -87,18 +86,9 @@ def unit_finding(state: dict[str, str]) -> Finding:
     return ok(seen)
 
 
-def _check_private_key(name: str, key: str) -> None:
-    """Raise the errors of ``read_secret``, which does not accept several lines."""
+def _others_may_read(path: Path) -> bool:
+    # Not S_IRGRP: the service reads the settings through its group.
     try:
-        open_regular(Path(name)).close()
-    except OSError as error:
-        raise ConfigError(f"{key}: cannot read {name}: {error.strerror}") from None
-    if _others_may_read(Path(name)):
-        raise ConfigError(f"{key}: other users can read {name}, which contains a secret: chmod 600 {name}")
-
-
-def _others_may_read(path: Path, who: int = stat.S_IRGRP | stat.S_IROTH) -> bool:
-    try:
-        return bool(path.stat().st_mode & who)
+        return bool(path.stat().st_mode & stat.S_IROTH)
     except OSError:
         return False

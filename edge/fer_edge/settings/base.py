@@ -46,8 +46,6 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 raise ConfigError(f"{name} contains a NUL character")
         try:
             self._check()
-        except ConfigError:
-            raise
         except ValueError as error:
             raise ConfigError(str(error)) from None
 
@@ -83,6 +81,19 @@ def to_table(settings: msgspec.Struct) -> dict[str, Any]:
     """Return the nested tables of ``settings``, without empty tables and keys that are None: TOML has no null."""
     tables = msgspec.to_builtins(settings)
     return {key: _without_none(value) for key, value in tables.items() if value not in (None, {})}
+
+
+def table_schema(
+    kind: type[msgspec.Struct], title: str, description: str | None = "Each table of the TOML file is a property."
+) -> dict[str, Any]:
+    """Return the JSON Schema of a TOML file with the tables of ``kind``: types, ranges, defaults and descriptions."""
+    (top,), components = msgspec.json.schema_components([kind], ref_template="#/$defs/{name}")
+    schema = components.pop(top["$ref"].rpartition("/")[2])
+    for name, table in schema["properties"].items():
+        if "$ref" in table:
+            schema["properties"][name] = {"$ref": table["$ref"]}  # the defaults are with the keys
+    schema |= {"title": title, "description": description, "$defs": components}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **with_clean_descriptions(schema)}
 
 
 def with_clean_descriptions(schema: Any) -> Any:

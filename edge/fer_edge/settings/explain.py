@@ -28,8 +28,7 @@ def explain(error: ValueError, value: Any, kind: Any) -> str:
     ``Meta(extra={"allowed": "64 hexadecimal digits"})`` replaces the description of the allowed values.
 
     Args:
-        error: What ``msgspec.convert(value, kind)`` raised: a ValidationError, or a UnicodeEncodeError for half of a
-            surrogate pair, which JSON and environment variables can contain.
+        error: What ``msgspec.convert(value, kind)`` raised: a ValidationError, or a UnicodeEncodeError.
         value: The value that was converted.
         kind: The type to which it was converted, usually a struct.
 
@@ -179,12 +178,9 @@ def _range(kind: inspect.IntType | inspect.FloatType) -> str:
     multiple = "" if kind.multiple_of is None else f", a multiple of {_number(kind.multiple_of)}"
     if kind.ge is not None and kind.le is not None:
         return f" between {_number(kind.ge)} and {_number(kind.le)}{multiple}"
-    lowest = f"of at least {_number(kind.ge)}" if kind.ge is not None else None
-    above = f"above {_number(kind.gt)}" if kind.gt is not None else None
-    highest = f"{'' if lowest or above else 'of '}at most {_number(kind.le)}" if kind.le is not None else None
-    below = f"below {_number(kind.lt)}" if kind.lt is not None else None
-    limits = " and ".join(limit for limit in (lowest, above, highest, below) if limit)
-    return (f" {limits}" if limits else "") + multiple
+    named = {"at least": kind.ge, "above": kind.gt, "at most": kind.le, "below": kind.lt}
+    limits = " and ".join(f"{name} {_number(limit)}" for name, limit in named.items() if limit is not None)
+    return (" of " if limits.startswith("at ") else " " if limits else "") + limits + multiple
 
 
 def _number(value: float) -> str:

@@ -110,7 +110,6 @@ class DetectorSettings(Settings, frozen=True):
     ] = 1
 
     def _check(self) -> None:
-        """Check that ``model`` is set for YuNet only. Raises ValueError."""
         if self.kind == "yunet":
             require(self.model is not None, f'kind = "yunet" needs model: the path of {YUNET_FILE}, from {YUNET_PAGE}')
         else:
@@ -236,7 +235,6 @@ class QualitySettings(Settings, frozen=True):
     ] = 1.5
 
     def _check(self) -> None:
-        """Check the order of the two limits of sharpness. Raises ValueError."""
         require(self.min_sharpness <= self.max_sharpness, "max_sharpness must be between min_sharpness and 2")
 
 
@@ -305,7 +303,6 @@ class EmotionSettings(Settings, frozen=True):
     heartbeat_s: Annotated[Duration, Meta(description="Seconds between heartbeat events; 0 disables them.")] = 0.0
 
     def _check(self) -> None:
-        """Check the groups, what excludes each other, and the order of the two thresholds. Raises ValueError."""
         require(self.exit <= self.enter, "exit must be between 0 and enter")
         require(self.enabled or not (self.groups or self.valence_arousal), "groups and valence_arousal need enabled")
         require(not (self.groups and self.valence_arousal), "valence_arousal needs the single emotions: remove groups")

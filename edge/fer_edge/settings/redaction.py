@@ -13,7 +13,6 @@ _IPV6_HOST = r"\[[0-9A-Fa-f:.]*\]"
 # the last @ of the URL, unless the text before the slash is a port. https://www.rfc-editor.org/rfc/rfc3986#section-3.2
 _PASSWORD = re.compile(rf"(?<=://)(?!{_IPV6_HOST})([^:/?#@\s]*):(?:[^/?#\s]*@|(?!{_PORT}(?:[/?#]|$))\S*@)")
 
-
 # A URL with only one slash after the scheme is treated as a file name, which the error message then contains.
 _ONE_SLASH = re.compile(r"(?<=\w:/)([^:/@\s]+):[^@\s]*@")
 # Many cameras expect the password in the query, http://camera/video.cgi?user=me&loginpas=secret; some expect it in the

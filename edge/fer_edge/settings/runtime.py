@@ -211,8 +211,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, dict[str, Any
         hints = typing.get_type_hints(sections[section]) if section in sections else {}
         if key not in hints and f"{section}.{key}" not in RENAMED:
             raise ConfigError(f"environment: {name} is not a setting; {_nearest_variable(name, sections)}")
-        hint = hints.get(key)
-        table.setdefault(section, {})[key] = _environment_value(text, hint)
+        table.setdefault(section, {})[key] = _environment_value(text, hints.get(key))
     return table
 
 
@@ -243,7 +242,7 @@ def _environment_value(text: str, hint: Any) -> Any:
 
 
 def _merge(base: Mapping[str, Any], layer: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    merged = {key: dict(value) if isinstance(value, Mapping) else value for key, value in base.items()}
+    merged = dict(base)
     for section, values in layer.items():
         given = {key: value for key, value in values.items() if value is not None}
         merged[section] = {**merged.get(section, {}), **given}

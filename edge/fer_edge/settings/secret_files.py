@@ -32,25 +32,31 @@ def read_secret(name: str, key: str) -> str:
         ConfigError: If the file cannot be read, if group or others may read it, or if it does not contain a secret on
             one line.
     """
-    path = _credential(name) or Path(name)
+    credential = _credential(name)
+    path = credential or Path(name)
+    return secret_in(read_private(path, key, check_mode=credential is None), str(path), key)
+
+
+def read_private(path: Path, key: str, *, check_mode: bool = True) -> bytes:
+    """Return the first 4 KiB, and one byte more, of a file that with ``check_mode`` only its owner may read.
+
+    Raises:
+        ConfigError: If the file cannot be read, or if group or others may read it.
+    """
     try:
         with open_regular(path) as stream:
             mode = os.fstat(stream.fileno()).st_mode
             data = stream.read(_LONGEST + 1)
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
-    if path != _credential(name):
-        _check_private(mode, path, key)
-    return secret_in(data, str(path), key)
+    # Windows has no permission bits. Python reports made-up ones there, with which every file would be refused.
+    if check_mode and os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise ConfigError(f"{key}: other users can read {path}, which contains a secret: chmod 600 {path}")
+    return data
 
 
 def secret_in(data: bytes, where: str, key: str) -> str:
-    """Return the secret in ``data``, the contents of a file, without the line ending.
-
-    Args:
-        data: The contents of the file.
-        where: The file's name, for error messages.
-        key: The setting's name, for error messages.
+    """Return the secret in ``data``, without the line ending. Errors name the setting ``key`` and the file ``where``.
 
     Raises:
         ConfigError: If ``data`` is not UTF-8 text of one line.
@@ -62,12 +68,6 @@ def secret_in(data: bytes, where: str, key: str) -> str:
     if not secret or len(data) > _LONGEST or not secret.isprintable():
         raise ConfigError(f"{key}: {where} must contain only the secret, on one line of at most {_LONGEST} bytes")
     return secret
-
-
-def _check_private(mode: int, path: Path, key: str) -> None:
-    # Windows has no permission bits. Python reports made-up ones there, with which every file would be refused.
-    if os.name == "posix" and stat.S_ISREG(mode) and mode & (stat.S_IRGRP | stat.S_IROTH):
-        raise ConfigError(f"{key}: other users can read {path}, which contains a secret: chmod 600 {path}")
 
 
 def read_token(name: str, key: str) -> str:

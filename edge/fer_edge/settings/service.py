@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from fer_edge.settings.base import Settings, require
-from fer_edge.settings.values import BudgetShare, Duration, Hour, QueueSize
+from fer_edge.settings.values import BudgetShare, Duration, Hour, HttpUrl, QueueSize
 
 _OWNER_ONLY = "readable by its owner only"
 _CREDENTIAL = f"{_OWNER_ONLY}. A name without a folder is a systemd credential."
@@ -24,6 +24,7 @@ Topic = Annotated[
         },
     ),
 ]
+Celsius = Annotated[float, Meta(ge=-50, le=150)]
 RetryWait = Annotated[float, Meta(ge=0.1, le=3600)]
 
 
@@ -51,8 +52,7 @@ class OutputSettings(Settings, frozen=True):
         str | None,
         Meta(
             description="Video file (.mp4, which needs the extra `video`, or .webm) of the frames with boxes and"
-            " labels. It records people, and is therefore off"
-            " by default.",
+            " labels. It records people, and is therefore off by default.",
             examples=["seen.mp4"],
         ),
     ] = None
@@ -137,7 +137,6 @@ class RecoverySettings(Settings, frozen=True):
     ] = 30.0
 
     def _check(self) -> None:
-        """Check the order of the two waits. Raises ValueError."""
         require(self.retry_min_s <= self.retry_max_s, "retry_max_s must be between retry_min_s and 3600")
 
 
@@ -233,7 +232,6 @@ class MqttSettings(Settings, frozen=True):
         return self.port or (8883 if self.tls else 1883)
 
     def _check(self) -> None:
-        """Check the keys that need each other. Raises ValueError."""
         require(not self.password_file or bool(self.username), "password_file needs a username")
         require((self.cert_file is None) == (self.key_file is None), "cert_file and key_file must be set together")
         require(self.tls or not (self.ca_file or self.cert_file), "ca_file and cert_file need tls = true")
@@ -244,8 +242,7 @@ class WebhookSettings(Settings, frozen=True):
     """``[webhook]``: the URL to which each event is posted as JSON."""
 
     url: Annotated[
-        Annotated[str, Meta(pattern="^https?://", extra={"allowed": "a URL that begins with http:// or https://"})]
-        | None,
+        HttpUrl | None,
         Meta(
             description="http:// or https:// URL to which each event is posted as JSON. If not set, nothing is posted.",
             examples=["https://example.org/hook"],
@@ -320,11 +317,10 @@ class ChipSettings(Settings, frozen=True):
         Meta(description="Interval in seconds at which temperature and throttling are read. 0 disables the readings."),
     ] = 5.0
     warm_c: Annotated[
-        Annotated[float, Meta(ge=-50, le=150)],
-        Meta(description="Temperature in °C, below `hot_c`, above which the budget for detection is reduced."),
+        Celsius, Meta(description="Temperature in °C, below `hot_c`, above which the budget for detection is reduced.")
     ] = 70.0
     hot_c: Annotated[
-        Annotated[float, Meta(ge=-50, le=150)],
+        Celsius,
         Meta(
             description="Temperature in °C from which the budget is minimal. The firmware of a Raspberry Pi throttles"
             " from 80 °C."
@@ -336,5 +332,4 @@ class ChipSettings(Settings, frozen=True):
     sysfs: Annotated[str, Meta(description="Mount point of sysfs, from which the chip's status is read.")] = "/sys"
 
     def _check(self) -> None:
-        """Check the order of the two temperatures. Raises ValueError."""
         require(self.warm_c < self.hot_c, "warm_c must be below hot_c")

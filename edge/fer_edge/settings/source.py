@@ -176,10 +176,9 @@ class SourceSettings(Settings, frozen=True):
     ] = False
 
     def _check(self) -> None:
-        """Check zones, and focus settings that exclude each other. Raises ValueError."""
         if self.region:
             require(len(self.region) == 4, "region must be [x, y, width, height]")
-            _check_area("region", self.region)
+            _check_zone("region", self.region)
         for zone in self.mask:
             _check_zone("mask", zone)
         require(len(self.zones) <= MAX_ZONES, f"zones: at most {MAX_ZONES}")
@@ -189,18 +188,13 @@ class SourceSettings(Settings, frozen=True):
 
 
 def _check_zone(name: str, zone: tuple[float, ...]) -> None:
-    """Check that ``zone`` is a rectangle or a polygon. Raises ValueError as ``_check_area`` does."""
-    polygon = len(zone) >= 6 and len(zone) % 2 == 0
-    require(len(zone) == 4 or polygon, f"{name}: a zone must be [x, y, width, height] or a polygon of 3 or more points")
-    _check_area(name, zone)
-
-
-def _check_area(name: str, zone: tuple[float, ...]) -> None:
-    """Check that ``zone`` holds fractions of the frame or whole pixels, and that a rectangle (4 values) is not empty.
+    """Check that ``zone`` is a polygon or a non-empty rectangle, in fractions of the frame or in whole pixels.
 
     Raises:
-        ValueError: If it does not; the message starts with ``name``.
+        ValueError: If it is not; the message starts with ``name``.
     """
+    polygon = len(zone) >= 6 and len(zone) % 2 == 0
+    require(len(zone) == 4 or polygon, f"{name}: a zone must be [x, y, width, height] or a polygon of 3 or more points")
     inside = all(0 <= value <= MAX_IMAGE_SIDE_PX for value in zone)
     require(inside, f"{name}: values must be between 0 and {MAX_IMAGE_SIDE_PX}")
     shares = max(zone) <= 1

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from fer_edge.settings.base import Settings, require
-from fer_edge.settings.values import BudgetShare, Duration, Share
+from fer_edge.settings.values import BudgetShare, Duration, HttpUrl, Share
 
 MIN_INTERVAL_S = 60.0
 
@@ -14,8 +14,7 @@ class UpdateSettings(Settings, frozen=True):
     """``[update]``: take new versions of the model from a signed repository (extra ``update``)."""
 
     url: Annotated[
-        Annotated[str, Meta(pattern="^https?://", extra={"allowed": "a URL that begins with http:// or https://"})]
-        | None,
+        HttpUrl | None,
         Meta(
             description="http:// or https:// URL of the repository that `fer-edge release` writes. If not set, the"
             " model is not updated.",
@@ -82,7 +81,6 @@ class UpdateSettings(Settings, frozen=True):
     ] = False
 
     def _check(self) -> None:
-        """Check the interval. Raises ValueError."""
         require(
             self.interval_s == 0 or self.interval_s >= MIN_INTERVAL_S,
             f"interval_s must be 0, or at least {MIN_INTERVAL_S:g}",

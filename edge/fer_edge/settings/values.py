@@ -28,6 +28,8 @@ Duration = Annotated[float, Meta(ge=0, le=MAX_DURATION_S)]
 """A duration in seconds of up to a week."""
 QueueSize = Annotated[int, Meta(ge=1, le=1_000_000)]
 
+HttpUrl = Annotated[str, Meta(pattern="^https?://", extra={"allowed": "a URL that begins with http:// or https://"})]
+
 NAME_PATTERN = r"[^\W_][\w .-]{0,63}"
 Name = Annotated[
     str,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fer_edge.commands.notice import LANGUAGES, OperatorDetails, build_notice
+from fer_edge.commands.notice import LANGUAGES, build_notice
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.runtime import RuntimeSettings, load_settings
 from support.processes.edge_command import assert_one_line, fer_edge
@@ -104,7 +104,8 @@ def test_every_language_states_the_law_and_the_meaning_of_estimates(code: str) -
 
 @given(words=st.text(), label=st.text(alphabet=st.characters(exclude_categories=["C", "Z"]), min_size=1))
 def test_any_operator_text_is_escaped_in_the_page(words: str, label: str) -> None:
-    notice = build_notice(RuntimeSettings(), [label, "happy"], "en", OperatorDetails(words, words, words))
+    details = dict.fromkeys(("operator", "contact", "purpose"), words)
+    notice = build_notice(RuntimeSettings(), [label, "happy"], "en", details)
     seen: list[str] = []
     parser = HTMLParser()
     parser.handle_starttag = lambda tag, attrs: seen.append(tag)  # type: ignore[method-assign]

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from fer_edge.commands.doctor import CHECKS
 from fer_edge.doctor.anonymizer import Anonymizer, changed_settings
-from fer_edge.doctor.checks import Check, Context, Finding, Verdict
+from fer_edge.doctor.checks import Context, Finding, Verdict
 from fer_edge.doctor.measure import measure
 from fer_edge.doctor.report import make_report
 from fer_edge.settings.runtime import RuntimeSettings
@@ -53,8 +53,7 @@ def pi_root(folder: Path) -> Path:
 
 
 def report_on(context: Context, *findings: tuple[str, Finding], deadline_s: float = 60.0) -> dict[str, Any]:
-    known = {check.name: check for check in CHECKS} | {"settings": Check("settings", lambda context: findings[0][1])}
-    report = make_report(context, [(known[name], finding) for name, finding in findings], deadline_s)
+    report = make_report(context, dict(findings), deadline_s)
     VALIDATOR.validate(report)
     return report
 
