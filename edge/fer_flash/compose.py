@@ -15,14 +15,15 @@ from pathlib import Path
 from fer_edge.errors import InputError, OutputError, reason_of
 from fer_edge.settings.redaction import redacted
 from fer_edge.system.files import atomic_path, file_identity, temporary_files
-from fer_flash.first_boot import BootFile, first_boot_files, warnings
+from fer_flash.first_boot.plan import BootFile, first_boot_files, warnings
 from fer_flash.image.card_image import CardImage
 from fer_flash.image.stock_system import StockSystem, inspect
 from fer_flash.image.unpack import unpack
 from fer_flash.meter import Meter, size
-from fer_flash.payload.assemble import PayloadFile, PayloadSettings, assemble, total_bytes
-from fer_flash.payload.packages import PICAMERA2, SystemPackages, collect_packages, read_apt_sources
-from fer_flash.payload.packages.apt_sources import Root
+from fer_flash.payload.assemble import PayloadSettings, assemble, total_bytes
+from fer_flash.payload.packages.apt_sources import Root, read_apt_sources
+from fer_flash.payload.packages.collect import PICAMERA2, SystemPackages, collect_packages
+from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.settings_files import wants_pi_camera
 from fer_flash.settings.pi_config import PiConfig
 

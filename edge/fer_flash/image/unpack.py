@@ -18,8 +18,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 from fer_edge.errors import InputError, OutputError, reason_of
 from fer_edge.settings.redaction import redacted
 from fer_flash.image.compare import all_zero
-from fer_flash.image.packed import HEAD_BYTES, Content, Form, form_of, open_content
-from fer_flash.image.sha256 import other_sha256, parse_sha256
+from fer_flash.image.packed import HEAD_BYTES, Content, Form, form_of, open_content, other_sha256, parse_sha256
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

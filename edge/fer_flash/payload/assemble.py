@@ -23,23 +23,11 @@ from io import BytesIO
 from pathlib import Path
 
 from fer_flash.payload.own_wheel import make_wheel
-from fer_flash.payload.packages import SystemPackages, companions
+from fer_flash.payload.packages.collect import SystemPackages, companions
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.releases import Release, release_named
 from fer_flash.payload.settings_files import settings_files
 from fer_flash.payload.wheels import collect
-
-__all__ = [
-    "PayloadFile",
-    "PayloadSettings",
-    "assemble",
-    "completed",
-    "facts_of",
-    "payload_hash",
-    "release_id",
-    "total_bytes",
-    "with_files",
-]
 
 SCRIPTS = ("install.sh", "install_packages.sh", "install_files.sh", "install_checks.sh")
 """Scripts of this package that run on the device."""

@@ -13,15 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
-from fer_flash.image.dpkg_status import installed_packages
-from fer_flash.payload.packages import (
-    PICAMERA2,
-    AptSources,
-    SystemPackages,
-    collect_packages,
-    packages_folder,
-    read_apt_sources,
-)
+from fer_flash.image.stock_system import installed_packages
+from fer_flash.payload.packages.apt_sources import AptSources, read_apt_sources
+from fer_flash.payload.packages.collect import PICAMERA2, SystemPackages, collect_packages, packages_folder
 from support.cards.pi_settings import FolderVolume
 from support.servers.apt_repository import Repository, make_deb, needs_apt, served
 

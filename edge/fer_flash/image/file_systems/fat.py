@@ -16,8 +16,7 @@ from fer_edge.errors import InputError, OutputError
 from fer_flash.image.file_systems import fat_names
 from fer_flash.image.file_systems.fat_names import ENTRY, Entry
 from fer_flash.image.file_systems.fat_table import FatTable, Layout, looks_like_fat, read_layout, runs_of
-from fer_flash.image.file_systems.region import Region
-from fer_flash.image.file_systems.volume import parts_of, size_of, timestamp
+from fer_flash.image.file_systems.region import Region, parts_of
 
 _MAX_FILE = 0xFFFFFFFF  # bytes; sizes have 32 bits
 _MAX_SLOTS = 65536  # entries per folder
@@ -38,6 +37,8 @@ class FatVolume:
 
     def __init__(self, region: Region) -> None:
         self._region = region
+        self.start = region.start
+        """First byte of the volume in the image."""
         self._layout = read_layout(region)
         self._table = FatTable(region, self._layout)
         if region.writable and self._layout.root_cluster:
@@ -47,11 +48,6 @@ class FatVolume:
             self._check_tree()
 
     @property
-    def start(self) -> int:
-        """First byte of the volume in the image."""
-        return self._region.start
-
-    @property
     def free_bytes(self) -> int:
         """Free space in bytes; each file needs up to one cluster more than its size."""
         return self._table.free_clusters * self._layout.cluster_bytes
@@ -59,8 +55,7 @@ class FatVolume:
     def exists(self, path: str) -> bool:
         """Return whether there is such a file or folder."""
         parts = parts_of(path)
-        folder, missing = self._deepest(parts[:-1]) if parts else (self._root, [])
-        return not parts or (folder is not None and not missing and folder.find(parts[-1]) is not None)
+        return not parts or self._entry(parts) is not None
 
     def read(self, path: str) -> bytes:
         """Return the content of a file."""
@@ -95,7 +90,7 @@ class FatVolume:
         parts = parts_of(path)
         for name in parts:
             fat_names.check_name(name, self._region.name)
-        size = size_of(data)
+        size = _size_of(data)
         if not parts or size > _MAX_FILE:
             raise InputError(f"{self._region.name}: {path}: not a file name, or above 4 GiB, the limit of FAT")
         folder, missing = self._deepest(parts[:-1])
@@ -142,13 +137,14 @@ class FatVolume:
     def _find(self, path: str) -> Entry | None:
         """Return the entry of a file or folder, None for the root. Raises InputError if there is none."""
         parts = parts_of(path)
-        if not parts:
-            return None
-        folder, missing = self._deepest(parts[:-1])
-        entry = folder.find(parts[-1]) if folder is not None and not missing else None
-        if entry is None:
+        entry = self._entry(parts) if parts else None
+        if parts and entry is None:
             raise InputError(f"{self._region.name}: {path}: no such file or folder")
         return entry
+
+    def _entry(self, parts: Sequence[str]) -> Entry | None:
+        folder, missing = self._deepest(parts[:-1])
+        return folder.find(parts[-1]) if folder is not None and not missing else None
 
     def _deepest(self, names: Sequence[str]) -> tuple[_Folder | None, list[str]]:
         """Return the last existing folder of a path and the names below it; None if a file is in the way."""
@@ -237,7 +233,7 @@ class _Folder:
         wanted = fat_names.upper(name)
         entries = [entry for entry in self.entries() if entry.name not in (".", "..")]
         named = [entry for entry in entries if fat_names.upper(entry.name) == wanted]
-        aliased = [entry for entry in entries if _alias(entry.short) == wanted]
+        aliased = [entry for entry in entries if fat_names.short_name(entry.short) == wanted]
         return next(iter(named or aliased), None)
 
     def growth(self, slots: int) -> int:
@@ -251,7 +247,7 @@ class _Folder:
     def add(self, name: str, attributes: int) -> Entry:
         """Create an empty file, or a folder without a cluster; there must be room."""
         taken = {entry.short for entry in self.entries()}
-        raw = fat_names.make(name, taken, attributes, timestamp())
+        raw = fat_names.make(name, taken, attributes)
         growth = self.growth(len(raw))
         data = self._bytes()
         slot, end = _place(data, len(raw)), data[::ENTRY].find(fat_names.END)
@@ -270,15 +266,13 @@ class _Folder:
         at = self._offset(entry.slot)
         raw = self._region.read(at, ENTRY)
         attributes = entry.attributes if entry.is_folder else entry.attributes | fat_names.ARCHIVE
-        self._region.write(
-            at, fat_names.changed(raw, cluster=cluster, size=size, attributes=attributes, seconds=timestamp())
-        )
+        self._region.write(at, fat_names.changed(raw, cluster=cluster, size=size, attributes=attributes))
 
     def put_dots(self, above: int) -> None:
         """Write "." and "..", the first two entries of every folder but the root."""
         for slot, (short, cluster) in enumerate(((_DOT, self.first), (_DOT_DOT, above))):
-            raw = fat_names.short_entry(short, fat_names.FOLDER, timestamp())
-            raw = fat_names.changed(raw, cluster=cluster, size=0, attributes=fat_names.FOLDER, seconds=timestamp())
+            raw = fat_names.short_entry(short, fat_names.FOLDER)
+            raw = fat_names.changed(raw, cluster=cluster, size=0, attributes=fat_names.FOLDER)
             self._region.write(self._offset(slot), raw)
 
     def _bytes(self) -> bytes:
@@ -296,11 +290,6 @@ class _Folder:
         return self._layout.offset_of(self._clusters[cluster]) + rest
 
 
-def _alias(short: bytes) -> str:
-    base, extension = short[:8].decode("cp437").rstrip(" "), short[8:].decode("cp437").rstrip(" ")
-    return f"{base}.{extension}" if extension else base
-
-
 def _place(data: bytes, slots: int) -> int:
     """Return the first of ``slots`` consecutive free entries; they may extend beyond the last entry."""
     marks = data[::ENTRY]
@@ -312,6 +301,16 @@ def _place(data: bytes, slots: int) -> int:
         elif slot + 1 - start == slots:
             break
     return start
+
+
+def _size_of(data: bytes | Path) -> int:
+    """Return the number of bytes in ``data``. Raises InputError if the file is missing."""
+    if isinstance(data, bytes):
+        return len(data)
+    try:
+        return data.stat().st_size
+    except OSError as error:
+        raise InputError(f"{data}: cannot read it: {error.strerror}") from error
 
 
 def _stream(data: bytes | Path) -> BinaryIO:

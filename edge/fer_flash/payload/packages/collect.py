@@ -69,7 +69,6 @@ def collect_packages(
     sources: AptSources,
     wanted: Sequence[str],
     *,
-    architecture: str = "arm64",
     cache: Path | None = None,
     force: bool = False,
     report: Callable[[str], object] = lambda line: None,
@@ -93,7 +92,7 @@ def collect_packages(
                 " found here): do this on Debian or Ubuntu, or add --apt-online, so that the Pi downloads it at its"
                 " first boot"
             )
-        kept = _fetch(folder, sources, wanted, architecture, report)
+        kept = _fetch(folder, sources, wanted, report)
     return SystemPackages(tuple(wanted), tuple(kept))
 
 
@@ -113,10 +112,8 @@ def _kept(folder: Path) -> list[Deb] | None:
     return debs or None
 
 
-def _fetch(
-    folder: Path, sources: AptSources, wanted: Sequence[str], architecture: str, report: Callable[[str], object]
-) -> list[Deb]:
-    with private_apt(sources, architecture) as apt:
+def _fetch(folder: Path, sources: AptSources, wanted: Sequence[str], report: Callable[[str], object]) -> list[Deb]:
+    with private_apt(sources, "arm64") as apt:
         report(f"{' and '.join(wanted)}: querying the image's package sources with apt")
         apt.update()
         fetched = [read_deb(path) for path in apt.download(wanted, companions(wanted))]
