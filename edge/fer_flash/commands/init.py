@@ -18,14 +18,13 @@ from fer_edge.errors import ConfigError, InputError
 from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import atomic_path
 from fer_flash.settings import pi_checks
-from fer_flash.settings.pi_config import load_pi_config
+from fer_flash.settings.pi_config import MIN_PASSWORD, load_pi_config
 from fer_flash.settings.sha512_crypt import sha512_crypt
 
 _KEY = re.compile(r"(?:# )?(\w+) = ")
 _SHOWN = {("user", "name"), ("ssh", "key_files")}
 """Keys whose value in the example is not a default."""
 _PASSPHRASE = "wifi-passphrase"
-_MIN_PASSWORD = 8
 _ATTEMPTS = 3
 
 
@@ -79,7 +78,9 @@ class _Answers:
         return {**table, **({"source": self.arguments.source} if self.arguments.source else {})}
 
     def _user(self) -> dict[str, Any]:
-        table: dict[str, Any] = {"name": self._ask("user", "Name of your account on it", _own_name(), _checked_user)}
+        table: dict[str, Any] = {
+            "name": self._ask("user", "Name of your account on it", _own_name(), pi_checks.check_user)
+        }
         if self.arguments.password_file:
             table["password_file"] = self._path(self.arguments.password_file)
         elif self.interactive and (hashed := self._new_password()) is not None:
@@ -161,20 +162,14 @@ def _checked(value: str, what: str, check: Callable[[str], object]) -> str:
     return value
 
 
-def _checked_user(name: str) -> None:
-    if not name:
-        raise ValueError("a name is required")
-    pi_checks.check_user(name)
-
-
 def _checked_ssid(name: str) -> None:
     if name:
         pi_checks.check_ssid(name)
 
 
 def _checked_password(password: str) -> None:
-    if password and len(password) < _MIN_PASSWORD:
-        raise ValueError(f"at least {_MIN_PASSWORD} characters")
+    if password and len(password) < MIN_PASSWORD:
+        raise ValueError(f"at least {MIN_PASSWORD} characters")
 
 
 def _write(out: Path, tables: dict[str, dict[str, Any]], passphrase: str | None) -> None:
@@ -217,13 +212,18 @@ def _filled_in(tables: dict[str, dict[str, Any]]) -> str:
     return "".join(lines)
 
 
+def _usable(value: str, check: Callable[[str], object], otherwise: str) -> str:
+    with suppress(ValueError):
+        check(value)
+        return value
+    return otherwise
+
+
 def _own_name() -> str:
+    name = ""
     with suppress(OSError, KeyError, ImportError):
         name = getpass.getuser()
-        with suppress(ValueError):
-            pi_checks.check_user(name)
-            return name
-    return ""
+    return _usable(name, pi_checks.check_user, "")
 
 
 def _own_key() -> str | None:
@@ -233,17 +233,9 @@ def _own_key() -> str | None:
 
 def _own_timezone() -> str:
     """Return the time zone of this computer if it has a name."""
-    with suppress(OSError, ValueError):
-        target = str(Path("/etc/localtime").resolve())
-        name = target.partition("zoneinfo/")[2]
-        pi_checks.check_timezone(name)
-        return name
-    return "Etc/UTC"
+    target = os.path.realpath("/etc/localtime")
+    return _usable(target.partition("zoneinfo/")[2], pi_checks.check_timezone, "Etc/UTC")
 
 
 def _own_locale() -> str:
-    name = os.environ.get("LANG", "")
-    with suppress(ValueError):
-        pi_checks.check_locale(name)
-        return name
-    return "en_GB.UTF-8"
+    return _usable(os.environ.get("LANG", ""), pi_checks.check_locale, "en_GB.UTF-8")

@@ -46,9 +46,7 @@ def is_blank(path: Path) -> bool:
     with path.open("rb") as stream:
         try:
             os.lseek(stream.fileno(), 0, os.SEEK_DATA)
-        except (
-            OSError
-        ):  # ENXIO: no more data. EINVAL does not occur, since Linux emulates SEEK_DATA on every file system
+        except OSError:  # ENXIO, no data; not EINVAL, since Linux emulates SEEK_DATA on every file system
             return True
     return False
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from fer_edge.errors import InputError, OutputError
 from fer_flash.image.file_systems import fat_names
 from fer_flash.image.file_systems.fat_names import ENTRY, Entry
-from fer_flash.image.file_systems.fat_table import FatTable, Layout, looks_like_fat, read_layout, runs_of
+from fer_flash.image.file_systems.fat_table import FatTable, looks_like_fat, read_layout, runs_of
 from fer_flash.image.file_systems.region import Region, parts_of
 
 _MAX_FILE = 0xFFFFFFFF  # bytes; sizes have 32 bits
@@ -43,7 +43,7 @@ class FatVolume:
         self._table = FatTable(region, self._layout)
         if region.writable and self._layout.root_cluster:
             self._table.claim(self._layout.root_cluster, "the root folder")
-        self._root = _Folder(region, self._layout, self._table, self._layout.root_cluster)
+        self._root = _Folder(self._table, self._layout.root_cluster)
         if region.writable:
             self._check_tree()
 
@@ -62,13 +62,10 @@ class FatVolume:
         entry = self._find(path)
         if entry is None or entry.is_folder:
             raise InputError(f"{self._region.name}: {path}: {'is a folder' if entry else 'is the root folder'}")
-        data = bytearray()
-        size = self._layout.cluster_bytes
-        for first, count in runs_of(self._table.chain(entry.cluster) if entry.cluster else []):
-            data += self._region.read(self._layout.offset_of(first), count * size)
+        data = self._table.content(self._table.chain(entry.cluster) if entry.cluster else [])
         if len(data) < entry.size:
             raise self._region.damaged(f"{path} has fewer clusters than bytes")
-        return bytes(data[: entry.size])
+        return data[: entry.size]
 
     def listdir(self, path: str) -> list[str]:
         """Return the sorted names in a folder; "" is the root."""
@@ -116,7 +113,7 @@ class FatVolume:
         folder.change(entry, chain[0] if chain else 0, size)
         self._table.release(old)
         self._table.flush()
-        self._zero(old)
+        self._table.zero(old)
 
     def _check_tree(self) -> None:
         """Raise InputError if files share a cluster, or a file has more or fewer clusters than its size needs."""
@@ -161,7 +158,7 @@ class FatVolume:
     def _folder(self, entry: Entry) -> _Folder:
         if not entry.cluster:
             raise self._region.damaged(f"the folder {entry.name} has no clusters")
-        return _Folder(self._region, self._layout, self._table, entry.cluster)
+        return _Folder(self._table, entry.cluster)
 
     def _demand_room(self, path: str, folder: _Folder, new: Sequence[str], clusters: int) -> None:
         """Raise OutputError unless ``clusters`` fit, and the entries of ``new``, each in the folder before it."""
@@ -197,17 +194,12 @@ class FatVolume:
         if size:
             raise InputError(f"{data!s}: changed while it was being read")
 
-    def _zero(self, clusters: Sequence[int]) -> None:
-        for first, count in runs_of(clusters):
-            for cluster in range(first, first + count):
-                self._region.write(self._layout.offset_of(cluster), bytes(self._layout.cluster_bytes))
-
     def _make_folder(self, parent: _Folder, name: str) -> _Folder:
         entry = parent.add(name, fat_names.FOLDER)
         [cluster] = self._table.allocate(1)
         parent.change(entry, cluster, 0)
-        self._zero([cluster])
-        folder = _Folder(self._region, self._layout, self._table, cluster)
+        self._table.zero([cluster])
+        folder = _Folder(self._table, cluster)
         # For a parent that is the root, the cluster is 0, on FAT32 too.
         above = 0 if parent.first == self._layout.root_cluster else parent.first
         folder.put_dots(above)
@@ -217,12 +209,12 @@ class FatVolume:
 class _Folder:
     """The entries of one folder; ``first`` is its first cluster, 0 for the root of FAT16, which cannot grow."""
 
-    def __init__(self, region: Region, layout: Layout, table: FatTable, first: int) -> None:
-        self._region, self._layout, self._table = region, layout, table
+    def __init__(self, table: FatTable, first: int) -> None:
+        self._region, self._layout, self._table = table.region, table.layout, table
         self.first = first
         self._clusters = table.chain(first) if first else []
-        if len(self._clusters) * layout.cluster_bytes > _MAX_SLOTS * ENTRY + layout.cluster_bytes:
-            raise region.damaged("a folder with too many entries")
+        if len(self._clusters) * self._layout.cluster_bytes > _MAX_SLOTS * ENTRY + self._layout.cluster_bytes:
+            raise self._region.damaged("a folder with too many entries")
 
     def entries(self) -> Iterator[Entry]:
         """Return all files and folders."""
@@ -251,9 +243,9 @@ class _Folder:
         growth = self.growth(len(raw))
         data = self._bytes()
         slot, end = _place(data, len(raw)), data[::ENTRY].find(fat_names.END)
-        for cluster in self._table.allocate(growth, after=self._clusters[-1]) if growth else []:
-            self._region.write(self._layout.offset_of(cluster), bytes(self._layout.cluster_bytes))
-            self._clusters.append(cluster)
+        grown = self._table.allocate(growth, after=self._clusters[-1]) if growth else []
+        self._table.zero(grown)
+        self._clusters += grown
         for index, each in enumerate(raw):
             self._region.write(self._offset(slot + index), each)
         behind = slot + len(raw)
@@ -278,10 +270,7 @@ class _Folder:
     def _bytes(self) -> bytes:
         if not self.first:
             return self._region.read(self._layout.root_at, self._layout.root_bytes)
-        size = self._layout.cluster_bytes
-        return b"".join(
-            self._region.read(self._layout.offset_of(first), count * size) for first, count in runs_of(self._clusters)
-        )
+        return self._table.content(self._clusters)
 
     def _offset(self, slot: int) -> int:
         if not self.first:
