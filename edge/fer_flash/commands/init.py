@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -173,25 +173,23 @@ def _checked_password(password: str) -> None:
 
 
 def _write(out: Path, tables: dict[str, dict[str, Any]], passphrase: str | None) -> None:
-    """Write and check the file, and the passphrase next to it; the file is renamed into place last."""
-    if passphrase is None:
-        with atomic_path(out, private=True) as temporary:  # a password hash allows guessing
-            _fill(temporary, tables, out)
-        return
-    with atomic_path(out, private=True) as temporary, atomic_path(out.parent / _PASSPHRASE, private=True) as secret:
-        secret.write_text(f"{passphrase}\n", encoding="utf-8")
-        named = {**tables, "wifi": {**tables["wifi"], "passphrase_file": secret.name}}
-        _fill(temporary, named, out)
+    """Write the file and the passphrase next to it, and check them as ``compose`` would. Raises ConfigError.
+
+    The file is renamed into place last.
+    """
+    with ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(out, private=True))  # a password hash allows guessing
+        named = tables
+        if passphrase is not None:
+            secret = stack.enter_context(atomic_path(out.parent / _PASSPHRASE, private=True))
+            secret.write_text(f"{passphrase}\n", encoding="utf-8")
+            named = {**tables, "wifi": {**tables["wifi"], "passphrase_file": secret.name}}
+        temporary.write_text(_filled_in(named), encoding="utf-8")
+        try:
+            load_pi_config(temporary, name=out)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; nothing was written") from None
         temporary.write_text(_filled_in(tables), encoding="utf-8")
-
-
-def _fill(path: Path, tables: dict[str, dict[str, Any]], out: Path) -> None:
-    """Write ``path``, which becomes ``out``, and check it as ``compose`` would. Raises ConfigError."""
-    path.write_text(_filled_in(tables), encoding="utf-8")
-    try:
-        load_pi_config(path, name=out)
-    except ConfigError as error:
-        raise ConfigError(f"{error}; nothing was written") from None
 
 
 def _filled_in(tables: dict[str, dict[str, Any]]) -> str:

@@ -161,12 +161,12 @@ def _package_facts(packages: SystemPackages | None) -> dict[str, str]:
     """Return the values of ``payload.conf`` that install_packages.sh reads."""
     if packages is None:
         return {}
-    facts = {
+    return {
         "packages": " ".join(packages.wanted),
         "packages_with": " ".join(companions(packages.wanted)),
         "packages_from": "network" if packages.from_network else "payload",
+        "packages_kib": str(sum(deb.installed_kib for deb in packages.debs) + _SPARE // 1024),
     }
-    return {**facts, "packages_kib": str(sum(deb.installed_kib for deb in packages.debs) + _SPARE // 1024)}
 
 
 def _package_files(packages: SystemPackages | None) -> list[PayloadFile]:
