@@ -169,7 +169,7 @@ def parse_lsblk(text: str, cards: Collection[str] = ()) -> tuple[BlockDevice, ..
     """
     try:
         nodes = msgspec.json.decode(text, type=_Output).blockdevices
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise _not_understood(reason_of(error)) from error
     # A device on several disks is listed below each of them.
     devices: dict[str, BlockDevice] = {}

@@ -189,9 +189,10 @@ def test_what_is_not_as_recorded_is_refused_and_fetched_again_when_asked(
         collected(tmp_path, sources)
     assert collected(tmp_path, sources, force=True).debs[0].path.read_bytes() == good
     folder = packages_folder("trixie", sources, [PICAMERA2], tmp_path / "cache")
-    (folder / "packages.json").write_text('{"debs": [{"name": "../../x"}]}')
-    with pytest.raises(CheckFailedError, match=r"packages\.json: damaged"):
-        collected(tmp_path, sources)
+    for damaged in (b'{"debs": [{"name": "../../x"}]}', b'{"format": 2, "debs": [{"name": "\xff"}]}', b"{"):
+        (folder / "packages.json").write_bytes(damaged)
+        with pytest.raises(CheckFailedError, match=r"packages\.json: damaged"):
+            collected(tmp_path, sources)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name], "nothing half is left behind"
 
 

@@ -103,7 +103,7 @@ def _kept(folder: Path) -> list[Deb] | None:
         debs = debs_of_record((folder / RECORD).read_bytes(), folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError):
         raise CheckFailedError(f"{folder / RECORD}: damaged: {advice}") from None
     for deb in debs:
         if not deb.path.is_file() or file_sha256(deb.path) != deb.sha256:

@@ -52,7 +52,7 @@ def record_of(debs: Sequence[Deb]) -> bytes:
 
 
 def debs_of_record(data: bytes, folder: Path) -> list[Deb]:
-    """Return the packages of the record ``data`` of ``folder``. Raises msgspec.MsgspecError if it is invalid."""
+    """Return the packages of the record ``data`` of ``folder``. Raises ValueError if it is invalid."""
     return msgspec.json.decode(data, type=_Record, dec_hook=partial(_path_in, folder)).debs
 
 
@@ -78,6 +78,6 @@ def read_deb(path: Path) -> Deb:
             "sha256": file_sha256(path),
         }
         return msgspec.convert(record, Deb, dec_hook=partial(_path_in, path.parent))
-    except (KeyError, ValueError, msgspec.ValidationError) as error:
+    except (KeyError, ValueError) as error:
         said = (done.stderr.splitlines() or [f"unexpected control fields ({error})"])[0]
         raise CheckFailedError(f"{path.name}: not a Debian package: {said}") from None
