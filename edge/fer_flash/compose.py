@@ -15,14 +15,15 @@ from pathlib import Path
 from fer_edge.errors import InputError, OutputError, reason_of
 from fer_edge.settings.redaction import redacted
 from fer_edge.system.files import atomic_path, file_identity, temporary_files
-from fer_flash.first_boot import BootFile, first_boot_files, warnings
+from fer_flash.first_boot.plan import BootFile, first_boot_files, warnings
 from fer_flash.image.card_image import CardImage
 from fer_flash.image.stock_system import StockSystem, inspect
 from fer_flash.image.unpack import unpack
 from fer_flash.meter import Meter, size
-from fer_flash.payload.assemble import PayloadFile, PayloadSettings, assemble, total_bytes
-from fer_flash.payload.packages import PICAMERA2, SystemPackages, collect_packages, read_apt_sources
-from fer_flash.payload.packages.apt_sources import Root
+from fer_flash.payload.assemble import PayloadSettings, assemble, total_bytes
+from fer_flash.payload.packages.apt_sources import Root, read_apt_sources
+from fer_flash.payload.packages.collect import PICAMERA2, SystemPackages, collect_packages
+from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.settings_files import wants_pi_camera
 from fer_flash.settings.pi_config import PiConfig
 
@@ -98,7 +99,8 @@ def compose(
         OutputError: if ``out`` cannot be written.
         FerEdgeError: what ``assemble`` and ``collect_packages`` raise.
     """
-    _refuse_input_as_output(stock, out)
+    if "://" not in stock.source and out.exists() and file_identity(Path(stock.source)) == file_identity(out):
+        raise InputError(f"{out}: is the stock image itself, which is never changed; give another --out")
     _remove_leftovers(out)
     with atomic_path(out, private=True) as temporary, _held(temporary):
         _unpack(stock, temporary, str(out))
@@ -222,6 +224,10 @@ def _customise(
     report(f"payload of {size(total_bytes(payload))} for the boot partition, where {size(boot_free)} stay free")
     if write:
         _write(card, payload, boot_files)
+    notes = list(warnings(system, config))
+    if packages is not None and packages.from_network:
+        names = " and ".join(packages.wanted)
+        notes.insert(0, f"{names}: the Pi downloads it at its first boot, which needs internet access then")
     return Composition(
         system,
         card.path.stat().st_size,
@@ -229,16 +235,9 @@ def _customise(
         len(payload),
         boot_free,
         tuple((file.path, len(file.data), file.secret) for file in boot_files),
-        (*_package_notes(packages), *warnings(system, config)),
+        tuple(notes),
         packages,
     )
-
-
-def _package_notes(packages: SystemPackages | None) -> tuple[str, ...]:
-    if packages is None or not packages.from_network:
-        return ()
-    names = " and ".join(packages.wanted)
-    return (f"{names}: the Pi downloads it at its first boot, which needs internet access then",)
 
 
 def _write(card: CardImage, payload: Sequence[PayloadFile], boot_files: Sequence[BootFile]) -> None:
@@ -270,11 +269,6 @@ def _is_raw(path: Path) -> bool:
             return stream.read(512)[510:] == b"\x55\xaa"
     except (OSError, ValueError):
         return False  # ``unpack`` reports what is wrong with it
-
-
-def _refuse_input_as_output(stock: Stock, out: Path) -> None:
-    if "://" not in stock.source and out.exists() and file_identity(Path(stock.source)) == file_identity(out):
-        raise InputError(f"{out}: is the stock image itself, which is never changed; give another --out")
 
 
 def _sync(path: Path) -> None:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -114,34 +114,39 @@ class Ssh(Closing):
 
     def run(self, script: str, *, feed: Callable[[IO[bytes]], object] | None = None) -> Answer:
         """Run a ``script`` with ``sh`` there and wait for it; ``feed`` writes its standard input."""
-        with self._started(script, subprocess.PIPE) as (process, complaints):
+        with self.converse(script) as running:
             with contextlib.suppress(BrokenPipeError):  # it exited before reading everything; its exit code shows why
-                if feed is not None and process.stdin is not None:
-                    feed(process.stdin)
+                if feed is not None:
+                    feed(running.stdin)
             with contextlib.suppress(BrokenPipeError):
-                if process.stdin is not None:
-                    process.stdin.close()
-            said = process.stdout.read().decode(errors="replace") if process.stdout is not None else ""
-            return self._answer(process.wait(), said, complaints)
+                running.stdin.close()
+            said = running.stdout.read().decode(errors="replace")
+            return replace(running.end(), stdout=said)
 
     def follow(self, script: str, report: Callable[[str], object]) -> Answer:
-        """Run a ``script`` there and wait for it; ``report`` is called with each line of its standard output."""
-        with self._started(script, subprocess.DEVNULL) as (process, complaints):
-            for line in process.stdout or ():
+        """Run a ``script`` there without input and wait for it; ``report`` is called with each line of its output."""
+        with self.converse(script) as running:
+            running.stdin.close()
+            for line in running.stdout:
                 report(line.decode(errors="replace").rstrip("\n"))
-            return self._answer(process.wait(), "", complaints)
+            return running.end()
 
     @contextlib.contextmanager
     def converse(self, script: str) -> Iterator[Conversation]:
         """Run a ``script`` there during the block, which writes its input and reads its output, as both need it."""
-        with self._started(script, subprocess.PIPE) as (process, complaints):
+        command = [*self._command, "--", self.host, _remote(script)]
+        # A file for standard error: the shared connection keeps it open, so a pipe would never reach its end.
+        with (
+            tempfile.TemporaryFile() as complaints,
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints) as process,
+        ):
             assert process.stdin is not None and process.stdout is not None
             stdin = process.stdin
 
             def end() -> Answer:
                 with contextlib.suppress(BrokenPipeError):
                     stdin.close()
-                return self._answer(process.wait(), "", complaints)
+                return self._answer(process.wait(), complaints)
 
             try:
                 yield Conversation(stdin, process.stdout, end)
@@ -159,24 +164,12 @@ class Ssh(Closing):
             raise OutputError(f"{self.host}: the connection was cut; run this again")
         return code
 
-    @contextlib.contextmanager
-    def _started(self, script: str, stdin: int) -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
-        # A file for standard error: the shared connection keeps it open, so a pipe would never reach its end.
-        with tempfile.TemporaryFile() as complaints:
-            command = [*self._command, "--", self.host, _remote(script)]
-            with subprocess.Popen(command, stdin=stdin, stdout=subprocess.PIPE, stderr=complaints) as process:
-                try:
-                    yield process, complaints
-                except BaseException:
-                    process.kill()
-                    raise
-
-    def _answer(self, code: int, stdout: str, complaints: IO[bytes]) -> Answer:
+    def _answer(self, code: int, complaints: IO[bytes]) -> Answer:
         complaints.seek(0)
         stderr = complaints.read().decode(errors="replace").strip()
         if code != _FAILED:
             self._connected = True
-            return Answer(code, stdout, stderr)
+            return Answer(code, "", stderr)
         if self._connected:
             raise OutputError(f"{self.host}: the connection was cut; run this again: files that arrived are kept")
         for part, reason in _REASONS:

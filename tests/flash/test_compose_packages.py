@@ -14,7 +14,7 @@ import pytest
 
 from fer_edge.system.user_folders import cache_folder
 from fer_flash.image.card_image import CardImage
-from fer_flash.payload.packages import PICAMERA2
+from fer_flash.payload.packages.collect import PICAMERA2
 from support.cards.file_systems import fat_tree, needs_programs
 from support.cards.stock_images import make_stock_image
 from support.processes.edge_command import fer_edge

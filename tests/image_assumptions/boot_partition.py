@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from fer_flash.compose import CLUSTER
-from fer_flash.first_boot.boot_texts import WATCHDOG, cmdline_text
-from fer_flash.first_boot.plan import MOUNTED
+from fer_flash.first_boot.plan import MOUNTED, WATCHDOG, cmdline_text
 from image_assumptions.assumption import Assumption
 from image_assumptions.stock_image import StockImage
 
@@ -105,14 +104,14 @@ BOOT_PARTITION = (
     Assumption(
         "cmdline",
         "cmdline.txt is one line that names the root file system.",
-        "edge/fer_flash/first_boot/boot_texts.py",
+        "edge/fer_flash/first_boot/plan.py",
         "RPi-Distro/pi-gen, stage1/00-boot-files/files/cmdline.txt",
         _cmdline,
     ),
     Assumption(
         "root-by-partuuid",
         "cmdline.txt and fstab name the root by its PARTUUID.",
-        "edge/fer_flash/first_boot/boot_texts.py",
+        "edge/fer_flash/first_boot/plan.py",
         "RPi-Distro/pi-gen, export-image/04-set-partuuid/00-run.sh",
         _root_of_cmdline,
     ),
@@ -126,14 +125,14 @@ BOOT_PARTITION = (
     Assumption(
         "camera-auto-detect",
         "config.txt has camera_auto_detect=1: the firmware loads the overlay of the camera that it finds.",
-        "edge/fer_flash/first_boot/boot_texts.py",
+        "edge/fer_flash/first_boot/plan.py",
         "RPi-Distro/pi-gen, stage1/00-boot-files/files/config.txt",
         _cameras,
     ),
     Assumption(
         "watchdog-free",
         "Nothing in config.txt turns the hardware watchdog off.",
-        "edge/fer_flash/first_boot/boot_texts.py",
+        "edge/fer_flash/first_boot/plan.py",
         "RPi-Distro/pi-gen, stage1/00-boot-files/files/config.txt",
         _watchdog,
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fer_flash.image.stock_system import StockSystem
-from fer_flash.payload.packages import PICAMERA2
+from fer_flash.payload.packages.collect import PICAMERA2
 from image_assumptions.stock_image import StockImage
 
 _VERSIONS = (

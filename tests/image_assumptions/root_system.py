@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from fer_flash.first_boot.plan import ACCOUNT_GROUPS
 from fer_flash.image.stock_system import StockSystem
-from fer_flash.payload.packages import read_apt_sources
+from fer_flash.payload.packages.apt_sources import read_apt_sources
 from image_assumptions.assumption import Assumption, none_of
 from image_assumptions.stock_image import StockImage
 from image_assumptions.unit_settings import MIN_SYSTEMD

@@ -9,13 +9,12 @@ from functools import cached_property
 
 from fer_edge.errors import InputError
 from fer_flash.image.card_image import CardImage
-from fer_flash.image.dpkg_status import STATUS, InstalledPackage, installed_packages
 from fer_flash.image.file_systems.ext4 import Ext4Volume
 from fer_flash.image.file_systems.fat import FatVolume
 from fer_flash.image.file_systems.fat_table import read_layout
 from fer_flash.image.file_systems.region import Region
 from fer_flash.image.partitions import SECTOR
-from fer_flash.image.stock_system import StockSystem, Style, inspect
+from fer_flash.image.stock_system import STATUS, InstalledPackage, StockSystem, Style, inspect, installed_packages
 
 _RULES = ("etc/udev/rules.d", "usr/lib/udev/rules.d", "lib/udev/rules.d")
 """By precedence (udev(7)). On merged systems the last one is a link to the one before it."""

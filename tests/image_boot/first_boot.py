@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from fer_flash.first_boot import REPORT
+from fer_flash.first_boot.plan import REPORT
 from image_boot.card import HOSTNAME, LOCALE, PASSPHRASE, SSID, TIMEZONE, TOKEN, USER, Card
 from image_boot.machine import Machine, Started
 from image_boot.table import Table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fer_flash.first_boot import REPORT
+from fer_flash.first_boot.plan import REPORT
 from image_boot import first_boot as seen
 from image_boot.card import Card
 from image_boot.machine import Machine

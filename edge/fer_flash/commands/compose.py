@@ -12,7 +12,7 @@ from fer_edge.system.messages import printable
 from fer_flash.compose import PAYLOAD_FOLDER, Composition, Sources, Stock, compose, plan
 from fer_flash.first_boot.plan import MOUNTED
 from fer_flash.meter import print_line, size
-from fer_flash.payload.packages import SystemPackages
+from fer_flash.payload.packages.collect import SystemPackages
 from fer_flash.settings.pi_config import PiConfig, load_pi_config
 
 

@@ -11,7 +11,8 @@ from fer_flash.compose import Stock, raw_image
 from fer_flash.image.card_image import CardImage
 from fer_flash.image.stock_system import inspect
 from fer_flash.meter import print_line, size
-from fer_flash.payload.packages import PICAMERA2, collect_packages, packages_folder, read_apt_sources
+from fer_flash.payload.packages.apt_sources import read_apt_sources
+from fer_flash.payload.packages.collect import PICAMERA2, collect_packages, packages_folder
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -18,14 +18,13 @@ from fer_edge.errors import ConfigError, InputError
 from fer_edge.settings.toml_files import dump_toml
 from fer_edge.system.files import atomic_path
 from fer_flash.settings import pi_checks
-from fer_flash.settings.pi_config import load_pi_config
+from fer_flash.settings.pi_config import MIN_PASSWORD, load_pi_config
 from fer_flash.settings.sha512_crypt import sha512_crypt
 
 _KEY = re.compile(r"(?:# )?(\w+) = ")
 _SHOWN = {("user", "name"), ("ssh", "key_files")}
 """Keys whose value in the example is not a default."""
 _PASSPHRASE = "wifi-passphrase"
-_MIN_PASSWORD = 8
 _ATTEMPTS = 3
 
 
@@ -79,7 +78,9 @@ class _Answers:
         return {**table, **({"source": self.arguments.source} if self.arguments.source else {})}
 
     def _user(self) -> dict[str, Any]:
-        table: dict[str, Any] = {"name": self._ask("user", "Name of your account on it", _own_name(), _checked_user)}
+        table: dict[str, Any] = {
+            "name": self._ask("user", "Name of your account on it", _own_name(), pi_checks.check_user)
+        }
         if self.arguments.password_file:
             table["password_file"] = self._path(self.arguments.password_file)
         elif self.interactive and (hashed := self._new_password()) is not None:
@@ -161,42 +162,34 @@ def _checked(value: str, what: str, check: Callable[[str], object]) -> str:
     return value
 
 
-def _checked_user(name: str) -> None:
-    if not name:
-        raise ValueError("a name is required")
-    pi_checks.check_user(name)
-
-
 def _checked_ssid(name: str) -> None:
     if name:
         pi_checks.check_ssid(name)
 
 
 def _checked_password(password: str) -> None:
-    if password and len(password) < _MIN_PASSWORD:
-        raise ValueError(f"at least {_MIN_PASSWORD} characters")
+    if password and len(password) < MIN_PASSWORD:
+        raise ValueError(f"at least {MIN_PASSWORD} characters")
 
 
 def _write(out: Path, tables: dict[str, dict[str, Any]], passphrase: str | None) -> None:
-    """Write and check the file, and the passphrase next to it; the file is renamed into place last."""
-    if passphrase is None:
-        with atomic_path(out, private=True) as temporary:  # a password hash allows guessing
-            _fill(temporary, tables, out)
-        return
-    with atomic_path(out, private=True) as temporary, atomic_path(out.parent / _PASSPHRASE, private=True) as secret:
-        secret.write_text(f"{passphrase}\n", encoding="utf-8")
-        named = {**tables, "wifi": {**tables["wifi"], "passphrase_file": secret.name}}
-        _fill(temporary, named, out)
+    """Write the file and the passphrase next to it, and check them as ``compose`` would. Raises ConfigError.
+
+    The file is renamed into place last.
+    """
+    with ExitStack() as stack:
+        temporary = stack.enter_context(atomic_path(out, private=True))  # a password hash allows guessing
+        named = tables
+        if passphrase is not None:
+            secret = stack.enter_context(atomic_path(out.parent / _PASSPHRASE, private=True))
+            secret.write_text(f"{passphrase}\n", encoding="utf-8")
+            named = {**tables, "wifi": {**tables["wifi"], "passphrase_file": secret.name}}
+        temporary.write_text(_filled_in(named), encoding="utf-8")
+        try:
+            load_pi_config(temporary, name=out)
+        except ConfigError as error:
+            raise ConfigError(f"{error}; nothing was written") from None
         temporary.write_text(_filled_in(tables), encoding="utf-8")
-
-
-def _fill(path: Path, tables: dict[str, dict[str, Any]], out: Path) -> None:
-    """Write ``path``, which becomes ``out``, and check it as ``compose`` would. Raises ConfigError."""
-    path.write_text(_filled_in(tables), encoding="utf-8")
-    try:
-        load_pi_config(path, name=out)
-    except ConfigError as error:
-        raise ConfigError(f"{error}; nothing was written") from None
 
 
 def _filled_in(tables: dict[str, dict[str, Any]]) -> str:
@@ -217,13 +210,18 @@ def _filled_in(tables: dict[str, dict[str, Any]]) -> str:
     return "".join(lines)
 
 
+def _usable(value: str, check: Callable[[str], object], otherwise: str) -> str:
+    with suppress(ValueError):
+        check(value)
+        return value
+    return otherwise
+
+
 def _own_name() -> str:
+    name = ""
     with suppress(OSError, KeyError, ImportError):
         name = getpass.getuser()
-        with suppress(ValueError):
-            pi_checks.check_user(name)
-            return name
-    return ""
+    return _usable(name, pi_checks.check_user, "")
 
 
 def _own_key() -> str | None:
@@ -233,17 +231,9 @@ def _own_key() -> str | None:
 
 def _own_timezone() -> str:
     """Return the time zone of this computer if it has a name."""
-    with suppress(OSError, ValueError):
-        target = str(Path("/etc/localtime").resolve())
-        name = target.partition("zoneinfo/")[2]
-        pi_checks.check_timezone(name)
-        return name
-    return "Etc/UTC"
+    target = os.path.realpath("/etc/localtime")
+    return _usable(target.partition("zoneinfo/")[2], pi_checks.check_timezone, "Etc/UTC")
 
 
 def _own_locale() -> str:
-    name = os.environ.get("LANG", "")
-    with suppress(ValueError):
-        pi_checks.check_locale(name)
-        return name
-    return "en_GB.UTF-8"
+    return _usable(os.environ.get("LANG", ""), pi_checks.check_locale, "en_GB.UTF-8")

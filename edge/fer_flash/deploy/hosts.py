@@ -65,18 +65,15 @@ def _read(file: Path) -> dict[str, list[str]]:
         if not text:
             continue
         try:
-            if text.startswith("["):
-                group = found.setdefault(_group_name(text), [])
-            else:
+            if not text.startswith("["):
                 Address(text).words()
                 group.append(text)
+            elif match := _GROUP.fullmatch(text):
+                group = found.setdefault(match[1], [])
+            else:
+                raise InputError(
+                    f"{text!r}: not a group: write it as [ground-floor], with letters, digits, dots and dashes"
+                )
         except InputError as error:
             raise InputError(f"{file}: line {number}: {error}") from None
     return found
-
-
-def _group_name(text: str) -> str:
-    match = _GROUP.fullmatch(text)
-    if match is None:
-        raise InputError(f"{text!r}: not a group: write it as [ground-floor], with letters, digits, dots and dashes")
-    return match[1]

@@ -5,8 +5,7 @@ then erases the secrets and installs FER-Edge from the payload. Both are in ``fe
 partition. The styles differ in what creates the account and what starts setup.sh:
 
 ``systemd``: firstrun.sh, which ``systemd.run=`` in cmdline.txt names (systemd-run-generator(8)), as in Raspberry Pi
-Imager
-(src/imagewriter.cpp, src/customization_generator.cpp). A restart follows.
+Imager (src/imagewriter.cpp, src/customization_generator.cpp). A restart follows.
 
 ``cloudinit``: ``bootcmd`` in user-data, which runs at every boot; ``runcmd`` runs only once per instance, even if the
 power failed during it. cloud-init creates the account. It gets no secrets, since it keeps copies: of the network in its
@@ -26,14 +25,12 @@ import hashlib
 import shlex
 from dataclasses import dataclass, field
 from importlib.resources import files
-from typing import Protocol
 
 from fer_edge.errors import InputError
 from fer_edge.settings.toml_files import dump_toml
-from fer_flash.first_boot.boot_texts import cmdline_text, config_text
 from fer_flash.first_boot.network import netplan, wifi_connection, wired_connection
 from fer_flash.first_boot.yaml_text import Yaml, yaml_text
-from fer_flash.image.stock_system import StockSystem, Style
+from fer_flash.image.stock_system import Files, StockSystem, Style
 from fer_flash.settings.pi_config import PiConfig
 
 FOLDER = "fer-edge/first-boot"
@@ -42,8 +39,12 @@ MOUNTED = "/boot/firmware"
 """Mount point of the boot partition on Raspberry Pi OS since Bookworm."""
 REPORT = "fer-edge-first-boot.txt"
 """Report of the first boot, without secrets, on the boot partition."""
+WATCHDOG = "dtparam=watchdog=on"
+"""Turns the hardware watchdog on; it is off by default (raspberrypi/firmware, boot/overlays/README)."""
 
 _SCRIPTS = ("setup.sh", "first-boot.sh", "fer-edge-first-boot.service")
+_REPLACED = ("cfg80211.ieee80211_regdom=", "ds=", "systemd.run", "systemd.unit=kernel-command-line.target")
+"""Parameters in cmdline.txt that may be left from an earlier customisation."""
 ACCOUNT_GROUPS = "users,adm,dialout,audio,netdev,video,plugdev,cdrom,games,input,gpio,spi,i2c,render,sudo"
 """The groups that Raspberry Pi Imager uses (src/customization_generator.cpp)."""
 EARLY_S = 25
@@ -59,19 +60,7 @@ class BootFile:
     secret: bool = False
 
 
-class BootPartition(Protocol):
-    """The image's boot partition, to read from."""
-
-    def exists(self, path: str) -> bool:
-        """Return whether there is such a file or folder."""
-        ...
-
-    def read(self, path: str) -> bytes:
-        """Return the content of a file."""
-        ...
-
-
-def first_boot_files(system: StockSystem, config: PiConfig, boot: BootPartition) -> list[BootFile]:
+def first_boot_files(system: StockSystem, config: PiConfig, boot: Files) -> list[BootFile]:
     """Return the files to write to the boot partition; each replaces an existing one completely.
 
     Raises InputError if the image lacks something that the style needs.
@@ -139,6 +128,27 @@ def settings_text(system: StockSystem, config: PiConfig) -> tuple[str, bool]:
         "# Settings of the first boot, written by `fer-edge flash compose`; overwritten and removed after it.\n"
     )
     return head + "".join(lines), bool(password_hash or (wifi and config.wifi_key is not None))
+
+
+def cmdline_text(stock: bytes, added: list[str]) -> bytes:
+    """Return the image's kernel command line, one line, with each of ``added`` at its end, once.
+
+    Raises InputError if the image's cmdline.txt is not a kernel command line.
+    """
+    lines = stock.decode("utf-8", errors="replace").split("\n")
+    words = lines[0].replace("\r", "").split(" ")
+    if not any(word.startswith("root=") for word in words):
+        raise InputError("cmdline.txt of the image has no root=: it is damaged, or not from Raspberry Pi OS")
+    kept = [word for word in words if word and word not in added and not word.startswith(_REPLACED)]
+    return (" ".join([*kept, *added]) + "\n").encode("utf-8")
+
+
+def config_text(stock: bytes) -> bytes:
+    """Return the image's config.txt with the hardware watchdog turned on for every model of Pi."""
+    if WATCHDOG.encode() in (line.strip() for line in stock.splitlines()):
+        return stock
+    end = b"" if not stock or stock.endswith(b"\n") else b"\n"
+    return stock + end + f"\n# FER-Edge: restart a Pi that hangs\n[all]\n{WATCHDOG}\n".encode()
 
 
 def _script(name: str) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from fer_edge.system.messages import printable
+
 Yaml = str | bool | int | Sequence["Yaml"] | Mapping[str, "Yaml"]
 
-_ESCAPES = {"\\": "\\\\", '"': '\\"'}
 _PLAIN = re.compile(r"[a-z][a-z0-9]*([-_][a-z0-9]+)*")
 _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 """Words that YAML 1.1 does not read as text."""
@@ -16,7 +17,7 @@ _WORDS = {"y", "n", "yes", "no", "on", "off", "true", "false", "null"}
 def yaml_text(value: Mapping[str, Yaml]) -> str:
     """Return ``value`` in block style, with quoted strings, so that numbers, dates and ``no`` stay strings.
 
-    The quoting is that of YAML 1.2, section 7.3.1; YAML 1.1 has the same ``\\xNN``, ``\\uNNNN`` and ``\\UNNNNNNNN``.
+    The quoting is that of YAML 1.2, section 7.3.1; YAML 1.1 has the same escape sequences, which are also Python's.
     """
     return "".join(f"{line}\n" for line in _lines(value))
 
@@ -48,15 +49,4 @@ def _scalar(value: str | bool | int) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    return '"' + "".join(map(_character, value)) + '"'
-
-
-def _character(character: str) -> str:
-    if character in _ESCAPES:
-        return _ESCAPES[character]
-    if character.isprintable():
-        return character
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return '"' + printable(value.replace("\\", "\\\\").replace('"', '\\"')) + '"'

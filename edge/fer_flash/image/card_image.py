@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from typing import TypeVar
 
-from fer_edge.errors import InputError, OutputError
+from fer_edge.errors import InputError, OutputError, reason_of
+from fer_edge.system.closing import Closing
 from fer_flash.image.file_systems.ext4 import Ext4Volume
 from fer_flash.image.file_systems.fat import FatVolume
 from fer_flash.image.file_systems.region import Region
 from fer_flash.image.partitions import Partition, read_partitions
 
+_Volume = TypeVar("_Volume", FatVolume, Ext4Volume)
 _BOOT_FILE = "config.txt"  # the first file that the Pi's firmware reads
 _ROOT_FILE = "etc/os-release"
 
 
-class CardImage:
+class CardImage(Closing):
     """A raw card image, open until ``close``; also a context manager.
 
     The boot partition is the first FAT with a config.txt, the root the first ext4 with an os-release. Partition types
@@ -48,7 +49,8 @@ class CardImage:
         try:
             whole = Region(self._stream, 0, self._stream.seek(0, io.SEEK_END), self.name)
             self.partitions = read_partitions(whole)
-            self.boot, self.root = self._boot(), self._root()
+            self.boot = self._volume_with(_BOOT_FILE, FatVolume, "FAT", "a FAT")
+            self.root = self._volume_with(_ROOT_FILE, Ext4Volume, "ext4", "an ext4")
         except BaseException:
             self.close()
             raise
@@ -56,14 +58,6 @@ class CardImage:
     def close(self) -> None:
         """Close the file. Idempotent."""
         self._stream.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self, writable: bool) -> io.FileIO:
         try:
@@ -73,34 +67,20 @@ class CardImage:
         except FileNotFoundError:
             raise InputError(f"{self.name}: no such file") from None
         except (OSError, ValueError) as error:  # ValueError: the name contains a NUL character
-            reason = (isinstance(error, OSError) and error.strerror) or str(error)
             if writable:
-                raise OutputError(f"{self._target}: cannot open it: {reason}") from error
-            raise InputError(f"{self.name}: cannot open it: {reason}") from error
+                raise OutputError(f"{self._target}: cannot open it: {reason_of(error)}") from error
+            raise InputError(f"{self.name}: cannot open it: {reason_of(error)}") from error
 
-    def _boot(self) -> FatVolume:
-        for region in self._regions("FAT"):
-            if FatVolume.looks_like(region):
-                volume = FatVolume(region)
-                if volume.exists(_BOOT_FILE):
+    def _volume_with(self, file: str, volume_type: type[_Volume], kind: str, what: str) -> _Volume:
+        """Return the first volume of that type that contains ``file``."""
+        for each in self.partitions:
+            suffix = f", partition {each.number} ({kind})"
+            region = Region(self._stream, each.start, each.size, f"{self.name}{suffix}", f"{self._target}{suffix}")
+            if volume_type.looks_like(region):
+                volume = volume_type(region)
+                if volume.exists(file):
                     return volume
-        raise self._not_found(f"a FAT with {_BOOT_FILE}")
-
-    def _root(self) -> Ext4Volume:
-        for region in self._regions("ext4"):
-            if Ext4Volume.looks_like(region):
-                volume = Ext4Volume(region)
-                if volume.exists(_ROOT_FILE):
-                    return volume
-        raise self._not_found(f"an ext4 with {_ROOT_FILE}")
-
-    def _regions(self, kind: str) -> list[Region]:
-        suffixes = [f", partition {each.number} ({kind})" for each in self.partitions]
-        return [
-            Region(self._stream, each.start, each.size, f"{self.name}{suffix}", f"{self._target}{suffix}")
-            for each, suffix in zip(self.partitions, suffixes, strict=True)
-        ]
-
-    def _not_found(self, what: str) -> InputError:
         kinds = ", ".join(f"{each.number}: {each.kind}, {each.size / 1e6:.0f} MB" for each in self.partitions)
-        return InputError(f"{self.name}: not a Raspberry Pi OS image: none of its partitions ({kinds}) is {what}")
+        raise InputError(
+            f"{self.name}: not a Raspberry Pi OS image: none of its partitions ({kinds}) is {what} with {file}"
+        )

@@ -1,4 +1,4 @@
-"""Open card images: raw, .xz, .gz, or a .zip that contains one .img.
+"""Open card images: raw, .xz, .gz, or a .zip that contains one .img; and check their published SHA-256.
 
 The form is detected from the first bytes, not from the file name. Images are unpacked while they are read.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -134,6 +135,22 @@ def reading(shown: str) -> Iterator[None]:
 def damaged(shown: str, how: str) -> InputError:
     """Return the error for a damaged or truncated image."""
     return InputError(f"{shown}: damaged or truncated ({how}); download or compose it again")
+
+
+def parse_sha256(text: str) -> str:
+    """Return ``text`` in lower case. Raises InputError if it is not a SHA-256."""
+    digits = text.strip().lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise InputError(f"{text!r}: not a sha256, which has 64 hexadecimal digits")
+    return digits
+
+
+def other_sha256(shown: object, found: str, wanted: str) -> str:
+    """Return the message for a file ``shown`` whose SHA-256 is ``found`` instead of ``wanted``."""
+    return (
+        f"{shown}: its sha256 is {found}, not {wanted}: another file, or damaged by the download; download it again, "
+        "and check the hash where the image is published"
+    )
 
 
 def _image_in(archive: zipfile.ZipFile, shown: str) -> zipfile.ZipInfo:

@@ -21,8 +21,7 @@ _OTHER_SECTORS = (1024, 2048, 4096)  # of disks; a GPT's header is in the second
 
 _MBR_ENTRIES, _MBR_SIGNATURE = 446, b"\x55\xaa"
 _PROTECTIVE = 0xEE  # type of the MBR's only partition if there is a GPT
-_MBR_FAT = {0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E, 0xEF}
-_MBR_LINUX = 0x83
+_MBR_KINDS = {**dict.fromkeys((0x01, 0x04, 0x06, 0x0B, 0x0C, 0x0E, 0xEF), "fat"), 0x83: "linux"}
 _GPT_SIGNATURE = b"EFI PART"
 _GPT_HEADER = struct.Struct("<8sIIIIQQQQ16sQIII")
 _GPT_OTHER_AT = 32  # the header's field AlternateLBA
@@ -67,7 +66,7 @@ def read_partitions(image: Region) -> tuple[Partition, ...]:
         if any(status not in (0, 0x80) for status, *_ in entries):
             raise _no_table(image)
         partitions = tuple(
-            Partition(index + 1, start * SECTOR, size * SECTOR, _mbr_kind(kind))
+            Partition(index + 1, start * SECTOR, size * SECTOR, _MBR_KINDS.get(kind, f"0x{kind:02x}"))
             for index, (_, kind, start, size) in enumerate(entries)
             if kind and size
         )
@@ -80,12 +79,6 @@ def read_partitions(image: Region) -> tuple[Partition, ...]:
             "it is truncated; download or unpack it again"
         )
     return partitions
-
-
-def _mbr_kind(kind: int) -> str:
-    if kind in _MBR_FAT:
-        return "fat"
-    return "linux" if kind == _MBR_LINUX else f"0x{kind:02x}"
 
 
 def _gpt(image: Region) -> tuple[tuple[Partition, ...], int]:

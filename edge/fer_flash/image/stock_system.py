@@ -14,7 +14,9 @@ from enum import StrEnum
 from typing import Protocol
 
 from fer_edge.errors import InputError
-from fer_flash.image.dpkg_status import STATUS, InstalledPackage, installed_packages
+
+STATUS = "var/lib/dpkg/status"
+"""Path of dpkg's list of packages."""
 
 
 class Style(StrEnum):
@@ -26,6 +28,15 @@ class Style(StrEnum):
     """cloud-init with its seed on the boot partition: later Trixie images."""
     PRESEED = "rpi-preseed"
     """``rpi-preseed.toml`` on the boot partition: the newest images."""
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledPackage:
+    """An installed package; ``architecture`` is ``all`` for one that runs on any."""
+
+    name: str
+    architecture: str
+    version: str
 
 
 class Files(Protocol):
@@ -82,7 +93,10 @@ MARKERS: dict[Style, tuple[Marker, ...]] = {
 CLOUDINIT_RPI = Marker("package", "rpi-cloud-init-mods", "RPi-Distro/pi-gen, stage2/04-cloud-init/00-packages")
 """Also present on images that Raspberry Pi Imager calls ``cloudinit-rpi``. Our files work on both."""
 
-_RELEASES = {"bookworm": "3.11", "trixie": "3.13"}
+PYTHONS = {"bookworm": "3.11", "trixie": "3.13"}
+"""The supported releases of Raspberry Pi OS, by Debian's code name, with the version of their Python."""
+
+_FIELD = re.compile(r"^(Package|Status|Architecture|Version):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
 _PRESEED_SCHEMA = "usr/share/rpi-preseed/rpi-preseed.schema"
 """Installed by raspberrypi/rpi-preseed's Makefile; one line per key: name, type, class, flags."""
 
@@ -96,7 +110,6 @@ class StockSystem:
         why: the markers that identified the style, each with its source.
         release: Debian's code name.
         python: version of python3, such as "3.13".
-        raspberry_pi_modules: whether cloud-init has Raspberry Pi's additions.
         preseed_keys: keys that the image's rpi-preseed knows; empty if it does not list them.
         installed: names of the installed packages.
     """
@@ -105,7 +118,6 @@ class StockSystem:
     why: tuple[str, ...]
     release: str
     python: str
-    raspberry_pi_modules: bool = False
     preseed_keys: frozenset[str] = field(default_factory=frozenset)
     installed: frozenset[str] = field(default_factory=frozenset)
 
@@ -123,18 +135,32 @@ def inspect(boot: Files, root: Files) -> StockSystem:
     release = _release(_text(root, "etc/os-release"))
     style = _style(root, packages)
     why = [f"{marker} ({marker.source})" for marker in MARKERS[style]]
-    mods = CLOUDINIT_RPI.name in packages
-    if style is Style.CLOUDINIT and mods:
+    if style is Style.CLOUDINIT and CLOUDINIT_RPI.name in packages:
         why.append(f"{CLOUDINIT_RPI} ({CLOUDINIT_RPI.source})")
     return StockSystem(
         style=style,
         why=tuple(why),
         release=release,
-        python=_RELEASES[release],
-        raspberry_pi_modules=style is Style.CLOUDINIT and mods,
+        python=PYTHONS[release],
         preseed_keys=_preseed_keys(root) if style is Style.PRESEED else frozenset(),
         installed=frozenset(packages),
     )
+
+
+def installed_packages(status: str) -> dict[str, InstalledPackage]:
+    """Return the installed packages of a dpkg status file (deb822 stanzas, as in dpkg-query(1)), by name.
+
+    A package that is installed for two architectures is listed once, with the first one.
+    """
+    found: dict[str, InstalledPackage] = {}
+    for stanza in re.split(r"\n\s*\n", status):
+        fields: dict[str, str] = dict(_FIELD.findall(stanza))
+        # "hold ok installed" is also installed.
+        if fields.get("Status", "").endswith(" ok installed") and "Package" in fields:
+            name = fields["Package"]
+            package = InstalledPackage(name, fields.get("Architecture", ""), fields.get("Version", ""))
+            found.setdefault(name, package)
+    return found
 
 
 def _style(root: Files, packages: Mapping[str, InstalledPackage]) -> Style:
@@ -165,9 +191,9 @@ def _refuse_32_bit(boot: Files, packages: Mapping[str, InstalledPackage]) -> Non
 def _release(os_release: str) -> str:
     fields: dict[str, str] = dict(re.findall(r"^([A-Z_]+)=[\"']?(.*?)[\"']?\s*$", os_release, re.MULTILINE))
     name = fields.get("VERSION_CODENAME", "")
-    if name not in _RELEASES:
+    if name not in PYTHONS:
         shown = name or fields.get("PRETTY_NAME", "unknown")
-        raise InputError(f"this image has the unknown release {shown!r}; FER-Edge supports {' and '.join(_RELEASES)}")
+        raise InputError(f"this image has the unknown release {shown!r}; FER-Edge supports {' and '.join(PYTHONS)}")
     return name
 
 

@@ -18,8 +18,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, cast
 from fer_edge.errors import InputError, OutputError, reason_of
 from fer_edge.settings.redaction import redacted
 from fer_flash.image.compare import all_zero
-from fer_flash.image.packed import HEAD_BYTES, Content, Form, form_of, open_content
-from fer_flash.image.sha256 import other_sha256, parse_sha256
+from fer_flash.image.packed import HEAD_BYTES, Content, Form, form_of, open_content, other_sha256, parse_sha256
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -54,11 +53,15 @@ def unpack(
         InputError: if the source cannot be read, is damaged, truncated, has another hash or is not an image.
         OutputError: if ``out`` cannot be written.
     """
-    is_url = re.match(r"https?://", source, re.IGNORECASE) is not None
     shown = redacted(source)
-    expected = _expected(shown, sha256, is_url)
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", source)
+    if scheme and scheme[1].lower() not in ("http", "https"):
+        raise InputError(f"{shown}: only http and https URLs are supported; use one of them, or a file")
+    if scheme and sha256 is None:
+        raise InputError(f"{shown}: a URL needs --sha256; the hash is published with the image")
+    expected = None if sha256 is None else parse_sha256(sha256)
     try:
-        with _opened(source, shown, timeout_s) as (raw, total):
+        with _opened(source, shown, timeout_s if scheme else None) as (raw, total):
             metered = _Metered(raw, shown, total, hashing=expected is not None)
             report = _reporter(progress, total)
             buffered = io.BufferedReader(metered, _CHUNK)
@@ -110,22 +113,11 @@ class _Metered(io.RawIOBase):
             raise InputError(other_sha256(self.shown, self._hash.hexdigest(), str(expected)))
 
 
-def _expected(shown: str, sha256: str | None, is_url: bool) -> str | None:
-    if sha256 is None:
-        if is_url:
-            raise InputError(f"{shown}: a URL needs --sha256; the hash is published with the image")
-        return None
-    return parse_sha256(sha256)
-
-
 @contextmanager
-def _opened(source: str, shown: str, timeout_s: float) -> Iterator[tuple[IO[bytes], int | None]]:
-    """Open the source and yield it with its size in bytes, None if unknown."""
-    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]+)://", source)
-    if scheme and scheme[1].lower() not in ("http", "https"):
-        raise InputError(f"{shown}: only http and https URLs are supported; use one of them, or a file")
+def _opened(source: str, shown: str, timeout_s: float | None) -> Iterator[tuple[IO[bytes], int | None]]:
+    """Open the source, a file if there is no timeout, and yield it with its size in bytes, None if unknown."""
     with _reading(shown):
-        if scheme:
+        if timeout_s is not None:
             request = urllib.request.Request(source, headers={"User-Agent": "fer-edge"})
             stream = urllib.request.urlopen(request, timeout=timeout_s)
             length = stream.headers.get("Content-Length", "")

@@ -23,23 +23,11 @@ from io import BytesIO
 from pathlib import Path
 
 from fer_flash.payload.own_wheel import make_wheel
-from fer_flash.payload.packages import SystemPackages, companions
+from fer_flash.payload.packages.collect import SystemPackages, companions
 from fer_flash.payload.payload_file import PayloadFile
 from fer_flash.payload.releases import Release, release_named
 from fer_flash.payload.settings_files import settings_files
 from fer_flash.payload.wheels import collect
-
-__all__ = [
-    "PayloadFile",
-    "PayloadSettings",
-    "assemble",
-    "completed",
-    "facts_of",
-    "payload_hash",
-    "release_id",
-    "total_bytes",
-    "with_files",
-]
 
 SCRIPTS = ("install.sh", "install_packages.sh", "install_files.sh", "install_checks.sh")
 """Scripts of this package that run on the device."""
@@ -173,12 +161,12 @@ def _package_facts(packages: SystemPackages | None) -> dict[str, str]:
     """Return the values of ``payload.conf`` that install_packages.sh reads."""
     if packages is None:
         return {}
-    facts = {
+    return {
         "packages": " ".join(packages.wanted),
         "packages_with": " ".join(companions(packages.wanted)),
         "packages_from": "network" if packages.from_network else "payload",
+        "packages_kib": str(sum(deb.installed_kib for deb in packages.debs) + _SPARE // 1024),
     }
-    return {**facts, "packages_kib": str(sum(deb.installed_kib for deb in packages.debs) + _SPARE // 1024)}
 
 
 def _package_files(packages: SystemPackages | None) -> list[PayloadFile]:

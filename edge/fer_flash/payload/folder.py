@@ -50,9 +50,9 @@ def read_payload(folder: Path) -> tuple[list[PayloadFile], dict[str, str]]:
             if secret and name != "config.toml" and not name.startswith("secrets/"):
                 raise InputError(f"{path}: does not belong to this payload: remove it")
             payload.append(PayloadFile(name, path, secret))
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{folder}: not a readable payload: {error}") from None
     by_path = {file.path: file for file in payload}
     for name, digest in sums.items():

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
-from fer_flash.payload.pip import pip_command
+from fer_flash.payload.wheels import pip_command
 
 _DATE = (2020, 2, 2, 0, 0, 0)
 """Date of every file in a wheel, so that equal files give equal bytes; also hatchling's default."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
+from fer_flash.image.stock_system import PYTHONS
 
 MACHINES = ("aarch64", "x86_64")
 """Processors, as ``platform.machine`` names them. The lock files are made for aarch64, the Pi's processor; they hold
@@ -44,8 +45,7 @@ class Release:
 
 _LOCKS = Path(__file__).parents[1] / "locks"
 RELEASES = {
-    name: Release(name, python, (_LOCKS / f"pi-{name}.txt", _LOCKS / "pip.txt"))
-    for name, python in (("bookworm", "3.11"), ("trixie", "3.13"))
+    name: Release(name, python, (_LOCKS / f"pi-{name}.txt", _LOCKS / "pip.txt")) for name, python in PYTHONS.items()
 }
 
 

@@ -6,10 +6,12 @@ packaging.python.org, "File name convention"), so the cache folder needs no inde
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +20,6 @@ from fer_edge.errors import CheckFailedError, InputError, OutputError
 from fer_edge.model.bundle import file_sha256
 from fer_edge.system.user_folders import cache_folder
 from fer_flash.meter import size
-from fer_flash.payload.pip import pip_command
 from fer_flash.payload.releases import Pin, Release
 
 _GLIBC = ("2014", "_2_17", "_2_27", "_2_28")
@@ -26,6 +27,14 @@ _GLIBC = ("2014", "_2_17", "_2_27", "_2_28")
 _WHEEL = re.compile(r"([^-]+)-([^-]+)(?:-\d[^-]*)?-([^-]+)-([^-]+)-([^-]+)\.whl")
 _SECONDS = 1800.0
 """Timeout for one wheel: the largest has 36 MB, and the connection may be slow."""
+
+
+def pip_command(action: str, purpose: str) -> list[str]:
+    """Return the words that start pip; ``purpose`` begins the message of the InputError if pip is missing."""
+    if importlib.util.find_spec("pip") is None:
+        raise InputError(f"{purpose}: {sys.executable} -m ensurepip")
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input"]
+    return [*pip, action, "--quiet", "--no-deps"]
 
 
 def wheels_folder(release: Release, machine: str, cache: Path | None = None) -> Path:

@@ -100,9 +100,7 @@ def check_timezone(name: str) -> None:
         raise ValueError("timezone must be a name such as Europe/Berlin or Etc/UTC (timedatectl list-timezones)")
 
 
-@functools.cache
-def _zones() -> set[str]:
-    return zoneinfo.available_timezones()  # reads hundreds of files
+_zones = functools.cache(zoneinfo.available_timezones)  # which reads hundreds of files
 
 
 def check_country(code: str) -> None:

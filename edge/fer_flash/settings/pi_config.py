@@ -20,7 +20,8 @@ from fer_flash.settings.sha512_crypt import is_password_hash, sha512_crypt
 
 Security = Literal["wpa2", "wpa3", "wpa2/wpa3", "open"]
 
-_MIN_PASSWORD = 8
+MIN_PASSWORD = 8
+"""Characters."""
 
 
 class SystemSettings(Settings, frozen=True):
@@ -214,25 +215,21 @@ def load_pi_config(path: Path, *, name: Path | None = None) -> PiConfig:
     """
     where = path if name is None else name
     settings = decode(PiSettings, read_toml(path), str(where))
-    loader = _Loader(where, path.parent)
+    loader, ours = _Loader(where, path.parent), settings.fer_edge
     keys = loader.ssh_keys(settings.ssh)
     password_hash = loader.password_hash(settings.user)
     _check_login(where, settings, keys, password_hash)
-    _check_network(where, settings)
+    wireless = settings.network.interface.startswith("wl")
+    if settings.network.address and wireless and settings.wifi.ssid is None:
+        raise ConfigError(f"{where}: network.address is for {settings.network.interface}, which needs wifi.ssid")
     return PiConfig(
         settings,
         ssh_keys=keys,
-        config_file=loader.file(settings.fer_edge.config, "fer_edge.config"),
-        bundle=loader.existing(settings.fer_edge.bundle, "fer_edge.bundle"),
+        config_file=None if ours.config is None else loader.file(ours.config, "fer_edge.config"),
+        bundle=None if ours.bundle is None else loader.existing(ours.bundle, "fer_edge.bundle"),
         password_hash=password_hash,
         wifi_key=loader.wifi_key(settings.wifi),
     )
-
-
-def _check_network(path: Path, settings: PiSettings) -> None:
-    wireless = settings.network.interface.startswith("wl")
-    if settings.network.address and wireless and settings.wifi.ssid is None:
-        raise ConfigError(f"{path}: network.address is for {settings.network.interface}, which needs wifi.ssid")
 
 
 def _check_login(path: Path, settings: PiSettings, keys: tuple[str, ...], password_hash: str | None) -> None:
@@ -251,33 +248,27 @@ class _Loader:
     where: Path
     folder: Path
 
-    def existing(self, name: str | None, key: str) -> Path | None:
-        if name is None:
-            return None
+    def existing(self, name: str, key: str) -> Path:
         path = self.folder / Path(name).expanduser()
         if not path.exists():
             raise ConfigError(f"{self.where}: {key}: no such file: {path}")
         return path
 
-    def file(self, name: str | None, key: str) -> Path | None:
+    def file(self, name: str, key: str) -> Path:
         path = self.existing(name, key)
-        if path is not None and not path.is_file():
+        if not path.is_file():
             raise ConfigError(f"{self.where}: {key}: {path} is not a file")
         return path
 
     def secret(self, name: str, key: str) -> str:
-        path = self.file(name, key)
-        assert path is not None
         # An absolute path is never looked up among systemd credentials.
-        return read_secret(str(path.absolute()), f"{self.where}: {key}")
+        return read_secret(str(self.file(name, key).absolute()), f"{self.where}: {key}")
 
     def ssh_keys(self, ssh: SshSettings) -> tuple[str, ...]:
         keys = list(ssh.keys)
         for index, name in enumerate(ssh.key_files):
             key = f"ssh.key_files[{index}]"
-            path = self.file(name, key)
-            assert path is not None
-            keys += self._key_lines(path, key)
+            keys += self._key_lines(self.file(name, key), key)
         return tuple(dict.fromkeys(keys))
 
     def _key_lines(self, path: Path, key: str) -> list[str]:
@@ -299,9 +290,9 @@ class _Loader:
         if user.password_file is None:
             return user.password_hash
         password = self.secret(user.password_file, "user.password_file")
-        if len(password) < _MIN_PASSWORD:
+        if len(password) < MIN_PASSWORD:
             raise ConfigError(
-                f"{self.where}: user.password_file: the password must have at least {_MIN_PASSWORD} characters"
+                f"{self.where}: user.password_file: the password must have at least {MIN_PASSWORD} characters"
             )
         return sha512_crypt(password)
 
@@ -314,8 +305,3 @@ class _Loader:
         except ValueError as error:
             raise ConfigError(f"{self.where}: wifi.passphrase_file: {error}") from None
         return wpa_key(passphrase, wifi.ssid) if wifi.security == "wpa2" else passphrase
-
-
-def tables() -> dict[str, type]:
-    """Return the settings class of each table, by its name."""
-    return {name: type(getattr(PiSettings(), name)) for name in PiSettings.__struct_fields__}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fer_edge.errors import InputError
-from fer_flash.image.sha256 import other_sha256, parse_sha256
+from fer_flash.image.packed import other_sha256, parse_sha256
 
 # A line of sha256sum: the hash, a space, a space or an asterisk for binary, the name (GNU coreutils manual, "md5sum").
 _LINE = re.compile(r"([0-9a-fA-F]{64})(?: [ *](.+))?")

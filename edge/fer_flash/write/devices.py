@@ -6,17 +6,19 @@ A device is refused unless it is certainly a card: a wrong decision destroys a d
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from fer_edge.errors import InputError
+import msgspec
+from msgspec import Meta
+
+from fer_edge.errors import InputError, reason_of
 
 COLUMNS = "NAME,PATH,TYPE,SIZE,MODEL,TRAN,RM,RO,MOUNTPOINTS"
 _LSBLK = ["lsblk", "--json", "--bytes", "--output", COLUMNS]
@@ -27,6 +29,28 @@ _VIRTUAL = re.compile(r"(zram|ram|loop|nbd|rbd)\d")
 _EMMC_AREA = re.compile(r"mmcblk\d+(boot\d+|rpmb)$")
 _SYSTEM_MOUNTS = {"/", "/usr", "/var", "/boot", "/boot/efi", "/boot/firmware", "/efi", "[SWAP]"}
 _MAX_DEPTH = 16  # partition, RAID, encryption, volume, ...: real stacks are much smaller
+
+
+_Text = Annotated[str, Meta(min_length=1)]
+
+
+class _Node(msgspec.Struct):
+    """A device in the output of lsblk. Nothing that decides whether it may be written has a default."""
+
+    name: _Text
+    path: _Text
+    type: _Text
+    size: Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+    rm: bool
+    ro: bool
+    mountpoints: list[str | None]  # [None] for none
+    model: str | None = None
+    tran: str | None = None
+    children: list[_Node] = []
+
+
+class _Output(msgspec.Struct):
+    blockdevices: list[_Node]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,89 +168,37 @@ def parse_lsblk(text: str, cards: Collection[str] = ()) -> tuple[BlockDevice, ..
     ``cards`` are the names that ``sd_cards`` returns. Raises InputError for any other text and for missing values.
     """
     try:
-        document = json.loads(text)
+        nodes = msgspec.json.decode(text, type=_Output).blockdevices
     except (ValueError, RecursionError) as error:
-        raise _not_understood("not JSON") from error
-    if not isinstance(document, dict):
-        raise _not_understood("not a JSON object")
+        raise _not_understood(reason_of(error)) from error
+    # A device on several disks is listed below each of them.
     devices: dict[str, BlockDevice] = {}
-    for node in _nodes(document.get("blockdevices"), "blockdevices"):
-        for device in _devices(node, 0, cards):
-            # A device on several disks is listed below each of them.
-            devices.setdefault(device.path, device)
+    for device in (each for node in nodes for each in _devices(node, 0, cards)):
+        devices.setdefault(device.path, device)
     return tuple(devices.values())
 
 
-def _devices(node: dict[str, Any], depth: int, cards: Collection[str]) -> list[BlockDevice]:
+def _devices(node: _Node, depth: int, cards: Collection[str]) -> list[BlockDevice]:
     """Return the device of ``node``, followed by all devices on it."""
     if depth > _MAX_DEPTH:
         raise _not_understood(f"devices nested more than {_MAX_DEPTH} deep")
-    below = [
-        device for child in _nodes(node.get("children", []), "children") for device in _devices(child, depth + 1, cards)
-    ]
-    name, path = _text(node, "name"), _text(node, "path")
-    bus = _optional_text(node, "tran")
-    if bus is None and name.startswith("mmcblk"):
-        bus = "mmc"  # some versions of lsblk leave it out
-    mounted = [*_mount_points(node), *(mount for device in below for mount in device.mounted)]
+    below = [device for child in node.children for device in _devices(child, depth + 1, cards)]
+    mounted = [mount for mount in node.mountpoints if mount is not None]
+    mounted += [mount for device in below for mount in device.mounted]
     device = BlockDevice(
-        name=name,
-        path=path,
-        kind=_text(node, "type"),
-        size=_size(node),
-        model=_optional_text(node, "model"),
-        bus=bus,
-        removable=_flag(node, "rm") or name in cards,
-        read_only=_flag(node, "ro"),
+        name=node.name,
+        path=node.path,
+        kind=node.type,
+        size=node.size,
+        model=(node.model or "").strip() or None,
+        # Some versions of lsblk leave out the bus of a card in a slot.
+        bus=(node.tran or "").strip() or ("mmc" if node.name.startswith("mmcblk") else None),
+        removable=node.rm or node.name in cards,
+        read_only=node.ro,
         mounted=tuple(dict.fromkeys(mounted)),
         holders=tuple(dict.fromkeys(each.name for each in below if each.kind != "part")),
     )
     return [device, *below]
-
-
-def _nodes(value: object, key: str) -> Iterator[dict[str, Any]]:
-    if not isinstance(value, list):
-        raise _not_understood(f"{key} is not a list")
-    for node in value:
-        if not isinstance(node, dict):
-            raise _not_understood(f"{key} contains something other than a device")
-        yield node
-
-
-def _mount_points(node: dict[str, Any]) -> list[str]:
-    value = node.get("mountpoints")
-    # lsblk prints [null] for none.
-    if not isinstance(value, list) or not all(mount is None or isinstance(mount, str) for mount in value):
-        raise _not_understood("mountpoints is not a list of paths")
-    return [mount for mount in value if mount is not None]
-
-
-def _text(node: dict[str, Any], key: str) -> str:
-    value = node.get(key)
-    if not isinstance(value, str) or not value:
-        raise _not_understood(f"a device without {key}")
-    return value
-
-
-def _optional_text(node: dict[str, Any], key: str) -> str | None:
-    value = node.get(key)
-    if value is not None and not isinstance(value, str):
-        raise _not_understood(f"{key} is not a string")
-    return value.strip() or None if value is not None else None
-
-
-def _flag(node: dict[str, Any], key: str) -> bool:
-    value = node.get(key)
-    if not isinstance(value, bool):
-        raise _not_understood(f"{key} is neither true nor false")
-    return value
-
-
-def _size(node: dict[str, Any]) -> int:
-    value = node.get("size")
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 64:
-        raise _not_understood("size is not a number of bytes")
-    return value
 
 
 def _not_understood(what: str) -> InputError:

@@ -46,9 +46,7 @@ def is_blank(path: Path) -> bool:
     with path.open("rb") as stream:
         try:
             os.lseek(stream.fileno(), 0, os.SEEK_DATA)
-        except (
-            OSError
-        ):  # ENXIO: no more data. EINVAL does not occur, since Linux emulates SEEK_DATA on every file system
+        except OSError:  # ENXIO, no data; not EINVAL, since Linux emulates SEEK_DATA on every file system
             return True
     return False
 
@@ -85,17 +83,14 @@ def _loop_devices(path: Path) -> Iterator[str]:
 
 def _backing(device: str) -> tuple[int, int] | None:
     """Return device number and inode of the file below a loop device; None without permission to ask."""
-    try:
+    with suppress(OSError):
         fd = os.open(device, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        device_number, inode = _LOOP_INFO64.unpack(fcntl.ioctl(fd, _LOOP_GET_STATUS64, bytes(_LOOP_INFO64.size)))
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return device_number, inode
+        try:
+            device_number, inode = _LOOP_INFO64.unpack(fcntl.ioctl(fd, _LOOP_GET_STATUS64, bytes(_LOOP_INFO64.size)))
+            return device_number, inode
+        finally:
+            os.close(fd)
+    return None
 
 
 def _first_words(table: Path, *, skip: int) -> Iterator[str]:

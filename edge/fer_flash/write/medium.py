@@ -13,9 +13,9 @@ import stat
 import struct
 from contextlib import suppress
 from pathlib import Path
-from typing import Self
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
+from fer_edge.system.closing import Closing
 
 BUFFER_BYTES = 1 << 21
 """Maximum bytes per read or write, and size of ``aligned_buffer``.
@@ -39,7 +39,7 @@ def aligned_buffer() -> memoryview:
     return memoryview(mmap.mmap(-1, BUFFER_BYTES))
 
 
-class Medium:
+class Medium(Closing):
     """A card that is open for writing; a context manager.
 
     Offsets, lengths and the addresses of data must be multiples of ``block`` bytes. Errors are OutputError, or
@@ -56,7 +56,6 @@ class Medium:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.direct = False
         self._unsynced = 0
         self._zeros: memoryview | None = None
         self._fd, self.direct = _open(path)
@@ -150,15 +149,11 @@ class Medium:
                 raise failure from error
             raise CheckFailedError(str(failure)) from error
 
-    def reread_partitions(self) -> bool:
-        """Let the kernel read the new partition table; return false if it cannot, and replugging is needed."""
-        if not self.is_device:
-            return True
-        try:
-            fcntl.ioctl(self._fd, _BLKRRPART)
-        except OSError:
-            return False
-        return True
+    def reread_partitions(self) -> None:
+        """Let the kernel read the new partition table of a device; if it cannot, it will when the card is replugged."""
+        if self.is_device:
+            with suppress(OSError):
+                fcntl.ioctl(self._fd, _BLKRRPART)
 
     def close(self) -> None:
         """Close the device. Idempotent."""
@@ -166,12 +161,6 @@ class Medium:
             fd, self._fd = self._fd, -1
             with suppress(OSError):  # the data was synced before
                 os.close(fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
 
     def _size_now(self) -> int:
         if self.is_device:

@@ -15,10 +15,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fer_edge.errors import InputError
-from fer_flash.first_boot import BootFile, first_boot_files, warnings
-from fer_flash.first_boot.boot_texts import WATCHDOG, cmdline_text, config_text
 from fer_flash.first_boot.network import netplan, wifi_connection, wired_connection
-from fer_flash.first_boot.plan import settings_text
+from fer_flash.first_boot.plan import (
+    WATCHDOG,
+    BootFile,
+    cmdline_text,
+    config_text,
+    first_boot_files,
+    settings_text,
+    warnings,
+)
 from fer_flash.first_boot.yaml_text import yaml_text
 from fer_flash.image.stock_system import StockSystem, Style
 from fer_flash.settings.pi_config import PiConfig, PiSettings, UserSettings, WifiSettings

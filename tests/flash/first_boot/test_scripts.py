@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_flash.first_boot import REPORT
+from fer_flash.first_boot.plan import REPORT
 from fer_flash.image.stock_system import Style
 from support.cards.first_boot_sandbox import (
     SHELLS,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import InputError
-from fer_flash.image.stock_system import MARKERS, Style, inspect
+from fer_flash.image.stock_system import CLOUDINIT_RPI, MARKERS, Style, inspect
 from support.cards.pi_settings import FolderVolume, stock_boot
 
 FILES = {
@@ -60,7 +60,7 @@ def image(folder: Path, style: Style, release: str = "trixie", architecture: str
 def test_style_release_and_python(tmp_path: Path, style: Style, release: str, python: str) -> None:
     found = inspect(*image(tmp_path, style, release))
     assert (found.style, found.release, found.python) == (style, release, python)
-    assert found.raspberry_pi_modules == (style is Style.CLOUDINIT)
+    assert any(CLOUDINIT_RPI.name in reason for reason in found.why) == (style is Style.CLOUDINIT)
     for marker in MARKERS[style]:
         assert any(marker.name in reason and marker.source in reason for reason in found.why)
 

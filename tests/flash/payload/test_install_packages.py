@@ -18,7 +18,7 @@ import pytest
 
 from fer_flash.payload.assemble import completed
 from fer_flash.payload.folder import write_payload
-from fer_flash.payload.packages import PICAMERA2, SystemPackages
+from fer_flash.payload.packages.collect import PICAMERA2, SystemPackages
 from fer_flash.payload.packages.deb import read_deb
 from fer_flash.payload.payload_file import PayloadFile
 from support.devices.device import Device, device, this_release, why_no_device

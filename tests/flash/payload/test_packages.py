@@ -13,15 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
-from fer_flash.image.dpkg_status import installed_packages
-from fer_flash.payload.packages import (
-    PICAMERA2,
-    AptSources,
-    SystemPackages,
-    collect_packages,
-    packages_folder,
-    read_apt_sources,
-)
+from fer_flash.image.stock_system import installed_packages
+from fer_flash.payload.packages.apt_sources import AptSources, read_apt_sources
+from fer_flash.payload.packages.collect import PICAMERA2, SystemPackages, collect_packages, packages_folder
 from support.cards.pi_settings import FolderVolume
 from support.servers.apt_repository import Repository, make_deb, needs_apt, served
 
@@ -195,9 +189,10 @@ def test_what_is_not_as_recorded_is_refused_and_fetched_again_when_asked(
         collected(tmp_path, sources)
     assert collected(tmp_path, sources, force=True).debs[0].path.read_bytes() == good
     folder = packages_folder("trixie", sources, [PICAMERA2], tmp_path / "cache")
-    (folder / "packages.json").write_text('{"debs": [{"name": "../../x"}]}')
-    with pytest.raises(CheckFailedError, match=r"packages\.json: damaged"):
-        collected(tmp_path, sources)
+    for damaged in (b'{"debs": [{"name": "../../x"}]}', b'{"format": 2, "debs": [{"name": "\xff"}]}', b"{"):
+        (folder / "packages.json").write_bytes(damaged)
+        with pytest.raises(CheckFailedError, match=r"packages\.json: damaged"):
+            collected(tmp_path, sources)
     assert [path.name for path in folder.parent.iterdir()] == [folder.name], "nothing half is left behind"
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fer_edge.errors import ConfigError
 from fer_edge.settings.base import to_table
 from fer_flash.settings import pi_config as module
-from fer_flash.settings.pi_config import PiSettings, load_pi_config, tables, wpa_key
+from fer_flash.settings.pi_config import PiSettings, load_pi_config, wpa_key
 from fer_flash.settings.sha512_crypt import ALPHABET, is_password_hash, sha512_crypt
 from support.cards.pi_settings import PASSPHRASE, PASSWORD, pi_config, public_key, secret_file, write_pi_toml
 
@@ -250,6 +250,11 @@ def test_no_secret_shows_in_the_repr(tmp_path: Path) -> None:
 
 
 # The example
+
+
+def tables() -> dict[str, type]:
+    """Return the settings class of each table, by its name."""
+    return {name: type(getattr(PiSettings(), name)) for name in PiSettings.__struct_fields__}
 
 
 def documented() -> dict[str, str]:

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from fer_flash.first_boot import first_boot_files
+from fer_flash.first_boot.plan import first_boot_files
 from fer_flash.image.stock_system import Style
 from fer_flash.settings.pi_config import PiConfig
 from support.cards.pi_settings import CMDLINE, FolderVolume, system_of

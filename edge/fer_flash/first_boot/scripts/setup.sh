@@ -261,37 +261,17 @@ attempt redo_cloud_init
 # First, so that the service completes whatever is interrupted from here on.
 attempt set_install
 case $style in
-  systemd)
-    attempt set_hostname
-    attempt set_user
-    attempt set_password
-    attempt set_groups
-    attempt set_ssh_keys
-    attempt set_ssh
-    attempt set_locale
-    attempt set_network
-    ;;
-  rpi-preseed)
-    attempt set_password
-    attempt set_groups
-    attempt set_ssh_keys
-    attempt set_ssh
-    attempt set_network
-    ;;
-  cloudinit) # which creates the account itself
-    attempt set_ssh
-    attempt allow_locale
-    attempt set_network
-    ;;
+  systemd) set -- set_hostname set_user set_password set_groups set_ssh_keys set_ssh set_locale ;;
+  rpi-preseed) set -- set_password set_groups set_ssh_keys set_ssh ;;
+  cloudinit) set -- set_ssh allow_locale ;; # which creates the account itself
   *)
     say "unknown style $style"
     exit 2
     ;;
 esac
-attempt end_dialog
-attempt set_country
-attempt set_care
-attempt set_wifi_power
+for step in "$@" set_network end_dialog set_country set_care set_wifi_power; do
+  attempt "$step"
+done
 : >"$state/set-up"
 sync
 start_services

@@ -15,9 +15,8 @@ from typing import BinaryIO
 from fer_edge.errors import InputError, OutputError
 from fer_flash.image.file_systems import fat_names
 from fer_flash.image.file_systems.fat_names import ENTRY, Entry
-from fer_flash.image.file_systems.fat_table import FatTable, Layout, looks_like_fat, read_layout, runs_of
-from fer_flash.image.file_systems.region import Region
-from fer_flash.image.file_systems.volume import parts_of, size_of, timestamp
+from fer_flash.image.file_systems.fat_table import FatTable, looks_like_fat, read_layout, runs_of
+from fer_flash.image.file_systems.region import Region, parts_of
 
 _MAX_FILE = 0xFFFFFFFF  # bytes; sizes have 32 bits
 _MAX_SLOTS = 65536  # entries per folder
@@ -38,18 +37,15 @@ class FatVolume:
 
     def __init__(self, region: Region) -> None:
         self._region = region
+        self.start = region.start
+        """First byte of the volume in the image."""
         self._layout = read_layout(region)
         self._table = FatTable(region, self._layout)
         if region.writable and self._layout.root_cluster:
             self._table.claim(self._layout.root_cluster, "the root folder")
-        self._root = _Folder(region, self._layout, self._table, self._layout.root_cluster)
+        self._root = _Folder(self._table, self._layout.root_cluster)
         if region.writable:
             self._check_tree()
-
-    @property
-    def start(self) -> int:
-        """First byte of the volume in the image."""
-        return self._region.start
 
     @property
     def free_bytes(self) -> int:
@@ -59,21 +55,17 @@ class FatVolume:
     def exists(self, path: str) -> bool:
         """Return whether there is such a file or folder."""
         parts = parts_of(path)
-        folder, missing = self._deepest(parts[:-1]) if parts else (self._root, [])
-        return not parts or (folder is not None and not missing and folder.find(parts[-1]) is not None)
+        return not parts or self._entry(parts) is not None
 
     def read(self, path: str) -> bytes:
         """Return the content of a file."""
         entry = self._find(path)
         if entry is None or entry.is_folder:
             raise InputError(f"{self._region.name}: {path}: {'is a folder' if entry else 'is the root folder'}")
-        data = bytearray()
-        size = self._layout.cluster_bytes
-        for first, count in runs_of(self._table.chain(entry.cluster) if entry.cluster else []):
-            data += self._region.read(self._layout.offset_of(first), count * size)
+        data = self._table.content(self._table.chain(entry.cluster) if entry.cluster else [])
         if len(data) < entry.size:
             raise self._region.damaged(f"{path} has fewer clusters than bytes")
-        return bytes(data[: entry.size])
+        return data[: entry.size]
 
     def listdir(self, path: str) -> list[str]:
         """Return the sorted names in a folder; "" is the root."""
@@ -95,7 +87,7 @@ class FatVolume:
         parts = parts_of(path)
         for name in parts:
             fat_names.check_name(name, self._region.name)
-        size = size_of(data)
+        size = _size_of(data)
         if not parts or size > _MAX_FILE:
             raise InputError(f"{self._region.name}: {path}: not a file name, or above 4 GiB, the limit of FAT")
         folder, missing = self._deepest(parts[:-1])
@@ -121,7 +113,7 @@ class FatVolume:
         folder.change(entry, chain[0] if chain else 0, size)
         self._table.release(old)
         self._table.flush()
-        self._zero(old)
+        self._table.zero(old)
 
     def _check_tree(self) -> None:
         """Raise InputError if files share a cluster, or a file has more or fewer clusters than its size needs."""
@@ -142,13 +134,14 @@ class FatVolume:
     def _find(self, path: str) -> Entry | None:
         """Return the entry of a file or folder, None for the root. Raises InputError if there is none."""
         parts = parts_of(path)
-        if not parts:
-            return None
-        folder, missing = self._deepest(parts[:-1])
-        entry = folder.find(parts[-1]) if folder is not None and not missing else None
-        if entry is None:
+        entry = self._entry(parts) if parts else None
+        if parts and entry is None:
             raise InputError(f"{self._region.name}: {path}: no such file or folder")
         return entry
+
+    def _entry(self, parts: Sequence[str]) -> Entry | None:
+        folder, missing = self._deepest(parts[:-1])
+        return folder.find(parts[-1]) if folder is not None and not missing else None
 
     def _deepest(self, names: Sequence[str]) -> tuple[_Folder | None, list[str]]:
         """Return the last existing folder of a path and the names below it; None if a file is in the way."""
@@ -165,7 +158,7 @@ class FatVolume:
     def _folder(self, entry: Entry) -> _Folder:
         if not entry.cluster:
             raise self._region.damaged(f"the folder {entry.name} has no clusters")
-        return _Folder(self._region, self._layout, self._table, entry.cluster)
+        return _Folder(self._table, entry.cluster)
 
     def _demand_room(self, path: str, folder: _Folder, new: Sequence[str], clusters: int) -> None:
         """Raise OutputError unless ``clusters`` fit, and the entries of ``new``, each in the folder before it."""
@@ -201,17 +194,12 @@ class FatVolume:
         if size:
             raise InputError(f"{data!s}: changed while it was being read")
 
-    def _zero(self, clusters: Sequence[int]) -> None:
-        for first, count in runs_of(clusters):
-            for cluster in range(first, first + count):
-                self._region.write(self._layout.offset_of(cluster), bytes(self._layout.cluster_bytes))
-
     def _make_folder(self, parent: _Folder, name: str) -> _Folder:
         entry = parent.add(name, fat_names.FOLDER)
         [cluster] = self._table.allocate(1)
         parent.change(entry, cluster, 0)
-        self._zero([cluster])
-        folder = _Folder(self._region, self._layout, self._table, cluster)
+        self._table.zero([cluster])
+        folder = _Folder(self._table, cluster)
         # For a parent that is the root, the cluster is 0, on FAT32 too.
         above = 0 if parent.first == self._layout.root_cluster else parent.first
         folder.put_dots(above)
@@ -221,12 +209,12 @@ class FatVolume:
 class _Folder:
     """The entries of one folder; ``first`` is its first cluster, 0 for the root of FAT16, which cannot grow."""
 
-    def __init__(self, region: Region, layout: Layout, table: FatTable, first: int) -> None:
-        self._region, self._layout, self._table = region, layout, table
+    def __init__(self, table: FatTable, first: int) -> None:
+        self._region, self._layout, self._table = table.region, table.layout, table
         self.first = first
         self._clusters = table.chain(first) if first else []
-        if len(self._clusters) * layout.cluster_bytes > _MAX_SLOTS * ENTRY + layout.cluster_bytes:
-            raise region.damaged("a folder with too many entries")
+        if len(self._clusters) * self._layout.cluster_bytes > _MAX_SLOTS * ENTRY + self._layout.cluster_bytes:
+            raise self._region.damaged("a folder with too many entries")
 
     def entries(self) -> Iterator[Entry]:
         """Return all files and folders."""
@@ -237,7 +225,7 @@ class _Folder:
         wanted = fat_names.upper(name)
         entries = [entry for entry in self.entries() if entry.name not in (".", "..")]
         named = [entry for entry in entries if fat_names.upper(entry.name) == wanted]
-        aliased = [entry for entry in entries if _alias(entry.short) == wanted]
+        aliased = [entry for entry in entries if fat_names.short_name(entry.short) == wanted]
         return next(iter(named or aliased), None)
 
     def growth(self, slots: int) -> int:
@@ -251,13 +239,13 @@ class _Folder:
     def add(self, name: str, attributes: int) -> Entry:
         """Create an empty file, or a folder without a cluster; there must be room."""
         taken = {entry.short for entry in self.entries()}
-        raw = fat_names.make(name, taken, attributes, timestamp())
+        raw = fat_names.make(name, taken, attributes)
         growth = self.growth(len(raw))
         data = self._bytes()
         slot, end = _place(data, len(raw)), data[::ENTRY].find(fat_names.END)
-        for cluster in self._table.allocate(growth, after=self._clusters[-1]) if growth else []:
-            self._region.write(self._layout.offset_of(cluster), bytes(self._layout.cluster_bytes))
-            self._clusters.append(cluster)
+        grown = self._table.allocate(growth, after=self._clusters[-1]) if growth else []
+        self._table.zero(grown)
+        self._clusters += grown
         for index, each in enumerate(raw):
             self._region.write(self._offset(slot + index), each)
         behind = slot + len(raw)
@@ -270,35 +258,25 @@ class _Folder:
         at = self._offset(entry.slot)
         raw = self._region.read(at, ENTRY)
         attributes = entry.attributes if entry.is_folder else entry.attributes | fat_names.ARCHIVE
-        self._region.write(
-            at, fat_names.changed(raw, cluster=cluster, size=size, attributes=attributes, seconds=timestamp())
-        )
+        self._region.write(at, fat_names.changed(raw, cluster=cluster, size=size, attributes=attributes))
 
     def put_dots(self, above: int) -> None:
         """Write "." and "..", the first two entries of every folder but the root."""
         for slot, (short, cluster) in enumerate(((_DOT, self.first), (_DOT_DOT, above))):
-            raw = fat_names.short_entry(short, fat_names.FOLDER, timestamp())
-            raw = fat_names.changed(raw, cluster=cluster, size=0, attributes=fat_names.FOLDER, seconds=timestamp())
+            raw = fat_names.short_entry(short, fat_names.FOLDER)
+            raw = fat_names.changed(raw, cluster=cluster, size=0, attributes=fat_names.FOLDER)
             self._region.write(self._offset(slot), raw)
 
     def _bytes(self) -> bytes:
         if not self.first:
             return self._region.read(self._layout.root_at, self._layout.root_bytes)
-        size = self._layout.cluster_bytes
-        return b"".join(
-            self._region.read(self._layout.offset_of(first), count * size) for first, count in runs_of(self._clusters)
-        )
+        return self._table.content(self._clusters)
 
     def _offset(self, slot: int) -> int:
         if not self.first:
             return self._layout.root_at + slot * ENTRY
         cluster, rest = divmod(slot * ENTRY, self._layout.cluster_bytes)
         return self._layout.offset_of(self._clusters[cluster]) + rest
-
-
-def _alias(short: bytes) -> str:
-    base, extension = short[:8].decode("cp437").rstrip(" "), short[8:].decode("cp437").rstrip(" ")
-    return f"{base}.{extension}" if extension else base
 
 
 def _place(data: bytes, slots: int) -> int:
@@ -312,6 +290,16 @@ def _place(data: bytes, slots: int) -> int:
         elif slot + 1 - start == slots:
             break
     return start
+
+
+def _size_of(data: bytes | Path) -> int:
+    """Return the number of bytes in ``data``. Raises InputError if the file is missing."""
+    if isinstance(data, bytes):
+        return len(data)
+    try:
+        return data.stat().st_size
+    except OSError as error:
+        raise InputError(f"{data}: cannot read it: {error.strerror}") from error
 
 
 def _stream(data: bytes | Path) -> BinaryIO:

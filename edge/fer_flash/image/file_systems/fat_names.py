@@ -6,12 +6,13 @@ it.
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fer_edge.errors import InputError
+from fer_edge.errors import ConfigError, InputError
 
 ENTRY = 32
 """Bytes per entry."""
@@ -25,6 +26,9 @@ _LOWER_BASE, _LOWER_EXTENSION = 0x08, 0x10  # in the reserved byte 12, as writte
 _FORBIDDEN = '"*/:<>?\\|'
 _SHORT_CHARACTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&'()-@^_`{}~"
 _KANJI_E5 = 0x05  # replaces a first byte of 0xE5 in a short name
+_MIN_S = 315532800  # 1980-01-01, the first day that FAT can represent
+_MAX_S = 4354819199  # 2107-12-31, the last one
+_DEFAULT_S = 946684800  # 2000-01-01: not today's date, so that equal inputs give equal images
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +84,7 @@ def parse(data: bytes) -> Iterator[Entry]:
         else:
             if not raw[11] & _LABEL:
                 high, low, size = struct.unpack_from("<H4xHI", raw, 20)
-                name = _long_name(long, raw[:11]) or _short_name(raw)
+                name = _long_name(long, raw[:11]) or short_name(raw[:11], raw[12])
                 yield Entry(name, raw[:11], raw[11], high << 16 | low, size, slot)
             long = {}
 
@@ -90,13 +94,13 @@ def slots_for(name: str) -> int:
     return 1 + -(-len(name.encode("utf-16-le")) // 2 // _UNITS_EACH)
 
 
-def make(name: str, taken: Collection[bytes], attributes: int, seconds: int) -> list[bytes]:
+def make(name: str, taken: Collection[bytes], attributes: int) -> list[bytes]:
     """Return the entries of a new, empty file or folder; the last one has the short name.
 
-    ``taken`` are the short names in its folder, ``seconds`` the time since 1970 (UTC).
+    ``taken`` are the short names in its folder.
     """
     short, is_exact = _make_short(name, taken)
-    last = short_entry(short, attributes, seconds)
+    last = short_entry(short, attributes)
     if is_exact:
         return [last]
     units = name.encode("utf-16-le")
@@ -112,22 +116,30 @@ def make(name: str, taken: Collection[bytes], attributes: int, seconds: int) -> 
     return [*entries, last]
 
 
-def short_entry(short: bytes, attributes: int, seconds: int) -> bytes:
+def short_entry(short: bytes, attributes: int) -> bytes:
     """Return an entry with only a short name and no cluster."""
-    time, date = fat_date(seconds)
+    time, date = _now()
     return struct.pack("<11sBBBHHHHHHHI", short, attributes, 0, 0, time, date, date, 0, time, date, 0, 0)
 
 
-def changed(raw: bytes, *, cluster: int, size: int, attributes: int, seconds: int) -> bytes:
+def changed(raw: bytes, *, cluster: int, size: int, attributes: int) -> bytes:
     """Return a short entry with another first cluster, size and modification date."""
-    time, date = fat_date(seconds)
+    time, date = _now()
     head = raw[:11] + bytes([attributes]) + raw[12:18]
     return head + struct.pack("<HHHHHI", date, cluster >> 16, time, date, cluster & 0xFFFF, size)
 
 
-def fat_date(seconds: int) -> tuple[int, int]:
-    """Return time and date as FAT stores them: two-second steps since 1980."""
-    moment = datetime.fromtimestamp(seconds, UTC)
+def _now() -> tuple[int, int]:
+    """Return time and date of written files as FAT stores them: in steps of two seconds, since 1980.
+
+    They are SOURCE_DATE_EPOCH if that is set (reproducible-builds.org/specs/source-date-epoch), limited to what FAT can
+    represent, otherwise 2000-01-01, so that equal inputs give equal images. Raises ConfigError if it is not a number.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH") or str(_DEFAULT_S)
+    try:
+        moment = datetime.fromtimestamp(min(max(int(text), _MIN_S), _MAX_S), UTC)
+    except ValueError:
+        raise ConfigError(f"SOURCE_DATE_EPOCH={text}: not a number of seconds since 1970") from None
     time = moment.hour << 11 | moment.minute << 5 | moment.second // 2
     return time, (moment.year - 1980) << 9 | moment.month << 5 | moment.day
 
@@ -143,12 +155,13 @@ def _long_name(parts: dict[int, bytes], short: bytes) -> str | None:
     return text.partition("\0")[0]
 
 
-def _short_name(raw: bytes) -> str:
-    first = bytes([FREE]) if raw[0] == _KANJI_E5 else raw[:1]
-    base, extension = (part.decode("cp437").rstrip(" ") for part in (first + raw[1:8], raw[8:11]))
-    if raw[12] & _LOWER_BASE:
+def short_name(short: bytes, flags: int = 0) -> str:
+    """Return the 11 bytes of a short name as text; ``flags`` are those of Windows for lower case."""
+    first = bytes([FREE]) if short[0] == _KANJI_E5 else short[:1]
+    base, extension = (part.decode("cp437").rstrip(" ") for part in (first + short[1:8], short[8:]))
+    if flags & _LOWER_BASE:
         base = base.lower()
-    if raw[12] & _LOWER_EXTENSION:
+    if flags & _LOWER_EXTENSION:
         extension = extension.lower()
     return f"{base}.{extension}" if extension else base
 

@@ -118,13 +118,13 @@ class FatTable:
     """
 
     def __init__(self, region: Region, layout: Layout) -> None:
-        self._region, self._layout = region, layout
+        self.region, self.layout = region, layout
         self._on_disk = region.read(layout.tables[0], layout.table_bytes)
-        kind = "<u4" if layout.bits == 32 else "<u2"
-        self._entries = np.frombuffer(self._on_disk, kind, layout.clusters + 2).astype(np.uint32)
+        self._stored = "<u4" if layout.bits == 32 else "<u2"
+        self._entries = np.frombuffer(self._on_disk, self._stored, layout.clusters + 2).astype(np.uint32)
         # FAT32 uses 28 bits; the others must be kept.
         self._mask = 0x0FFFFFFF if layout.bits == 32 else 0xFFFF
-        self._end = self._mask
+        self._bad, self._end = self._mask - 8, self._mask - 7  # values from the latter on mark the end of a chain
         self._referred = np.zeros(len(self._entries), bool)
         if region.writable:
             self._refuse_damaged()
@@ -139,22 +139,33 @@ class FatTable:
         """Return the clusters of a file or folder in order. Raises InputError if the chain does not end."""
         clusters: list[int] = []
         cluster = first
-        while cluster < self._end - 7:  # higher values mark the end of a chain
-            if not 2 <= cluster < len(self._entries) or len(clusters) == self._layout.clusters:
-                raise self._region.damaged("a file whose cluster chain does not end")
+        while cluster < self._end:
+            if not 2 <= cluster < len(self._entries) or len(clusters) == self.layout.clusters:
+                raise self.region.damaged("a file whose cluster chain does not end")
             clusters.append(cluster)
             cluster = int(self._entries[cluster]) & self._mask
         return clusters
+
+    def content(self, clusters: Sequence[int]) -> bytes:
+        """Return the content of ``clusters``, in their order."""
+        size = self.layout.cluster_bytes
+        runs = runs_of(clusters)
+        return b"".join(self.region.read(self.layout.offset_of(first), count * size) for first, count in runs)
+
+    def zero(self, clusters: Sequence[int]) -> None:
+        """Overwrite ``clusters`` with zeros."""
+        for cluster in clusters:
+            self.region.write(self.layout.offset_of(cluster), bytes(self.layout.cluster_bytes))
 
     def claim(self, first: int, what: str) -> None:
         """Note that ``what`` begins at the cluster ``first``.
 
         Raises InputError if that is free, or belongs to another file as well. Only for a volume opened for writing.
         """
-        if not 2 <= first < len(self._entries) or int(self._entries[first]) & self._mask in (0, self._end - 8):
-            raise self._region.damaged(f"{what} begins at the cluster {first}, which is free, bad or missing")
+        if not 2 <= first < len(self._entries) or int(self._entries[first]) & self._mask in (0, self._bad):
+            raise self.region.damaged(f"{what} begins at the cluster {first}, which is free, bad or missing")
         if self._referred[first]:
-            raise self._region.damaged(f"{what} shares the cluster {first} with another file")
+            raise self.region.damaged(f"{what} shares the cluster {first} with another file")
         self._referred[first] = True
 
     def allocate(self, count: int, after: int | None = None) -> list[int]:
@@ -164,8 +175,8 @@ class FatTable:
         """
         free = np.flatnonzero((self._entries[2:] & self._mask) == 0)[:count] + 2
         if len(free) < count:
-            raise OutputError(f"{self._region.target}: full")
-        following = np.append(free[1:], self._end).astype(np.uint32)
+            raise OutputError(f"{self.region.target}: full")
+        following = np.append(free[1:], self._mask).astype(np.uint32)
         self._entries[free] = (self._entries[free] & ~np.uint32(self._mask)) | following[: len(free)]
         if after is not None and count:
             self._entries[after] = (int(self._entries[after]) & ~self._mask) | int(free[0])
@@ -177,50 +188,49 @@ class FatTable:
 
     def flush(self) -> None:
         """Write the changed sectors, and the number of free clusters."""
-        kind = "<u4" if self._layout.bits == 32 else "<u2"
-        used = self._entries.astype(kind).tobytes()
+        used = self._entries.astype(self._stored).tobytes()
         new = used + self._on_disk[len(used) :]
-        for at in _changed_pieces(self._on_disk, new):
-            for table in self._layout.tables:
-                self._region.write(table + at, new[at : at + _PIECE])
+        for at in range(0, len(new), _PIECE):
+            if self._on_disk[at : at + _PIECE] != new[at : at + _PIECE]:
+                for table in self.layout.tables:
+                    self.region.write(table + at, new[at : at + _PIECE])
         self._on_disk = new
-        info_at = self._layout.info_at
+        info_at = self.layout.info_at
         if info_at is not None:
-            sector = self._region.read(info_at, 512)
+            sector = self.region.read(info_at, 512)
             if all(sector[at : at + 4] == signature for at, signature in _INFO_SIGNATURES):
                 # The next field, the first free cluster, is only a hint and may stay.
-                self._region.write(info_at + _INFO_FREE, struct.pack("<I", self.free_clusters))
+                self.region.write(info_at + _INFO_FREE, struct.pack("<I", self.free_clusters))
 
     def _refuse_damaged(self) -> None:
         second = int(self._entries[1])
-        clean = 0x8000 if self._layout.bits == 16 else 0x08000000
-        if self._layout.dirty or not second & clean:
+        clean, intact = (0x8000, 0x4000) if self.layout.bits == 16 else (0x08000000, 0x04000000)
+        if self.layout.dirty or not second & clean:
             raise InputError(
-                f"{self._region.name}: was in use when it was copied (marked as not unmounted); use a fresh image"
+                f"{self.region.name}: was in use when it was copied (marked as not unmounted); use a fresh image"
             )
-        intact = 0x4000 if self._layout.bits == 16 else 0x04000000
-        if self._layout.faulty or not second & intact:
+        if self.layout.faulty or not second & intact:
             raise InputError(
-                f"{self._region.name}: its medium had errors when it was copied (marked for a check of its surface); "
+                f"{self.region.name}: its medium had errors when it was copied (marked for a check of its surface); "
                 "use a fresh image"
             )
-        for table in self._layout.tables[1:]:
-            if self._region.read(table, self._layout.table_bytes) != self._on_disk:
-                raise self._region.damaged("its two allocation tables differ")
+        for table in self.layout.tables[1:]:
+            if self.region.read(table, self.layout.table_bytes) != self._on_disk:
+                raise self.region.damaged("its two allocation tables differ")
 
     def _check_chains(self) -> None:
         """Raise InputError unless each entry is free, bad, the end of a chain, or the only reference to its cluster."""
         entries = self._entries & self._mask
-        last = entries >= self._end - 7
-        inner = entries[2:][~last[2:] & (entries[2:] != 0) & (entries[2:] != self._end - 8)]
+        last = entries >= self._end
+        inner = entries[2:][~last[2:] & (entries[2:] != 0) & (entries[2:] != self._bad)]
         if np.any((inner < 2) | (inner >= len(entries))):
-            raise self._region.damaged("its allocation table refers to a cluster that it does not have")
+            raise self.region.damaged("its allocation table refers to a cluster that it does not have")
         followed = entries[inner]
-        if np.any((followed == 0) | (followed == self._end - 8)):
-            raise self._region.damaged("a file whose cluster chain passes through a free or a bad cluster")
+        if np.any((followed == 0) | (followed == self._bad)):
+            raise self.region.damaged("a file whose cluster chain passes through a free or a bad cluster")
         counts = np.bincount(inner, minlength=len(entries))
         if np.any(counts > 1):
-            raise self._region.damaged("two files that share a cluster")
+            raise self.region.damaged("two files that share a cluster")
         self._referred = counts > 0
 
 
@@ -233,8 +243,3 @@ def runs_of(clusters: Sequence[int]) -> Runs:
         else:
             runs.append((cluster, 1))
     return runs
-
-
-def _changed_pieces(old: bytes, new: bytes) -> list[int]:
-    """Return the start of each piece of ``_PIECE`` bytes that differs."""
-    return [at for at in range(0, len(new), _PIECE) if old[at : at + _PIECE] != new[at : at + _PIECE]]

@@ -30,8 +30,7 @@ class Region:
 
     def read(self, at: int, count: int) -> bytes:
         """Return ``count`` bytes from ``at``. Raises InputError beyond the end of the region or the file."""
-        if at < 0 or count < 0 or at + count > self.size:
-            raise self.damaged(f"it refers to byte {at}, beyond its end at {self.size}")
+        self._check(at, count)
         try:
             self._stream.seek(self.start + at)
             data = self._stream.read(count)
@@ -45,8 +44,7 @@ class Region:
 
     def write(self, at: int, data: bytes | memoryview) -> None:
         """Write ``data`` at ``at``. Raises OutputError if the file cannot be written, such as on a full disk."""
-        if at < 0 or at + len(data) > self.size:
-            raise self.damaged(f"it refers to byte {at}, beyond its end at {self.size}")
+        self._check(at, len(data))
         view = memoryview(data)
         try:
             self._stream.seek(self.start + at)
@@ -55,6 +53,18 @@ class Region:
         except OSError as error:
             raise OutputError(f"{self.target}: cannot write it: {error.strerror}") from error
 
+    def _check(self, at: int, count: int) -> None:
+        if at < 0 or count < 0 or at + count > self.size:
+            raise self.damaged(f"it refers to byte {at}, beyond its end at {self.size}")
+
     def damaged(self, what: str) -> InputError:
         """Return the error for inconsistent content."""
         return InputError(f"{self.name}: damaged: {what}; use a fresh image")
+
+
+def parts_of(path: str) -> list[str]:
+    """Return the names in ``path``, [] for the root. Raises InputError if ``path`` could leave the volume."""
+    parts = [part for part in path.split("/") if part]
+    if path.startswith("/") or "." in parts or ".." in parts or "\0" in path:
+        raise InputError(f"{path!r}: not a path inside a card image; give one like a/b/c")
+    return parts

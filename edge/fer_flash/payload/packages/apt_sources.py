@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from fer_edge.errors import InputError
-from fer_flash.image.dpkg_status import STATUS
+from fer_flash.image.stock_system import STATUS, Files
 
 _APT = "etc/apt"
 _SIGNED_BY_FIELD = re.compile(r"^(signed-by:[ \t]*)(\S[^\n]*(?:\n[ \t]+/[^\n]*)*)", re.IGNORECASE | re.MULTILINE)
@@ -18,16 +18,8 @@ _UNSIGNED = re.compile(r"\b(trusted|allow-insecure|allow-weak|allow-downgrade-to
 _ARMORED = b"-----BEGIN PGP"
 
 
-class Root(Protocol):
-    """A root file system; paths are relative to it, without a leading slash."""
-
-    def exists(self, path: str) -> bool:
-        """Return whether there is such a file or folder."""
-        ...
-
-    def read(self, path: str) -> bytes:
-        """Return the content of a file."""
-        ...
+class Root(Files, Protocol):
+    """A root file system whose folders can be listed."""
 
     def listdir(self, path: str) -> list[str]:
         """Return the names in a folder."""

@@ -7,12 +7,13 @@ folder is a hash of everything that the choice of packages depends on, so each i
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from fer_edge.errors import CheckFailedError, InputError, OutputError
 from fer_edge.model.bundle import file_sha256
@@ -20,7 +21,7 @@ from fer_edge.system.files import write_bytes_atomically
 from fer_edge.system.user_folders import cache_folder
 from fer_flash.payload.packages.apt import missing_programs, private_apt
 from fer_flash.payload.packages.apt_sources import AptSources
-from fer_flash.payload.packages.deb import Deb, deb_from_record, read_deb
+from fer_flash.payload.packages.deb import FORMAT, Deb, debs_of_record, read_deb, record_of
 
 PICAMERA2 = "python3-picamera2"
 """Raspberry Pi OS's package of picamera2: desktop images have it, Lite images do not (RPi-Distro/pi-gen, stage2 and
@@ -30,7 +31,6 @@ COMPANIONS = {PICAMERA2: ("libcamera-ipa",)}
 (Debian's control file), so the image's older one would stay, and no camera starts with that."""
 RECORD = "packages.json"
 """The file that lists the content of the cache folder; written last."""
-_FORMAT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def companions(wanted: Sequence[str]) -> tuple[str, ...]:
 
 def packages_folder(release: str, sources: AptSources, wanted: Sequence[str], cache: Path | None = None) -> Path:
     """Return the folder of the packages for such an image, below ``cache`` (default: the user's cache folder)."""
-    digest = hashlib.sha256(repr((_FORMAT, sorted(wanted))).encode())
+    digest = hashlib.sha256(repr((FORMAT, sorted(wanted))).encode())
     for path, data in (("status", sources.status), *sources.files):
         digest.update(f"{path} {len(data)} ".encode())
         digest.update(data)
@@ -69,7 +69,6 @@ def collect_packages(
     sources: AptSources,
     wanted: Sequence[str],
     *,
-    architecture: str = "arm64",
     cache: Path | None = None,
     force: bool = False,
     report: Callable[[str], object] = lambda line: None,
@@ -93,7 +92,7 @@ def collect_packages(
                 " found here): do this on Debian or Ubuntu, or add --apt-online, so that the Pi downloads it at its"
                 " first boot"
             )
-        kept = _fetch(folder, sources, wanted, architecture, report)
+        kept = _fetch(folder, sources, wanted, report)
     return SystemPackages(tuple(wanted), tuple(kept))
 
 
@@ -101,11 +100,10 @@ def _kept(folder: Path) -> list[Deb] | None:
     """Return the cached packages after checking their SHA-256; None if there are none. Raises CheckFailedError."""
     advice = "fer-edge flash debs --force downloads it again"
     try:
-        table = json.loads((folder / RECORD).read_bytes())
-        debs = [deb_from_record(record, folder) for record in table["debs"]]
+        debs = debs_of_record((folder / RECORD).read_bytes(), folder)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError):
         raise CheckFailedError(f"{folder / RECORD}: damaged: {advice}") from None
     for deb in debs:
         if not deb.path.is_file() or file_sha256(deb.path) != deb.sha256:
@@ -113,10 +111,8 @@ def _kept(folder: Path) -> list[Deb] | None:
     return debs or None
 
 
-def _fetch(
-    folder: Path, sources: AptSources, wanted: Sequence[str], architecture: str, report: Callable[[str], object]
-) -> list[Deb]:
-    with private_apt(sources, architecture) as apt:
+def _fetch(folder: Path, sources: AptSources, wanted: Sequence[str], report: Callable[[str], object]) -> list[Deb]:
+    with private_apt(sources, "arm64") as apt:
         report(f"{' and '.join(wanted)}: querying the image's package sources with apt")
         apt.update()
         fetched = [read_deb(path) for path in apt.download(wanted, companions(wanted))]
@@ -137,12 +133,10 @@ def _keep(folder: Path, fetched: Sequence[Deb]) -> list[Deb]:
             new.mkdir()
             for deb in fetched:
                 shutil.move(deb.path, new / deb.path.name)
-            debs = [deb_from_record(deb.as_record(), folder) for deb in fetched]
-            record = {"format": _FORMAT, "debs": [deb.as_record() for deb in debs]}
-            write_bytes_atomically(new / RECORD, json.dumps(record, indent=2).encode() + b"\n")
+            write_bytes_atomically(new / RECORD, record_of(fetched))
             if folder.exists():
                 folder.rename(Path(passing) / "old")
             new.rename(folder)
+            return [msgspec.structs.replace(deb, path=folder / deb.path.name) for deb in fetched]
     except OSError as error:
         raise OutputError(f"{folder}: cannot write packages there: {error.strerror or error}") from None
-    return debs

@@ -4,45 +4,35 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from fer_edge.errors import CheckFailedError
 from fer_edge.model.bundle import file_sha256
 
 _FIELDS = ("Package", "Version", "Architecture", "Installed-Size")
-# deb-control(5), deb-version(7); the file names are those of apt, which writes a colon as %3a.
-_PATTERNS = {
-    "name": r"[a-z0-9][a-z0-9+.-]+",
-    "version": r"[A-Za-z0-9.+:~-]+",
-    "architecture": r"[a-z0-9-]+",
-    "file": r"[A-Za-z0-9.+~%_-]+\.deb",
-    "sha256": r"[0-9a-f]{64}",
-}
+_FILE = re.compile(r"[A-Za-z0-9.+~%_-]+\.deb")  # apt writes a colon of the version as %3a
+FORMAT = 2
+"""Format of the records of a cache folder."""
 
 
-@dataclass(frozen=True, slots=True)
-class Deb:
-    """A package file; ``installed_kib`` is its installed size according to its control file."""
+class Deb(msgspec.Struct, frozen=True, rename={"path": "file"}):
+    """A package file; ``installed_kib`` is its installed size according to its control file.
 
-    name: str
-    version: str
-    architecture: str
-    installed_kib: int
-    sha256: str
+    In a record, ``path`` is only the name of the file. The patterns are those of deb-control(5) and deb-version(7).
+    """
+
+    name: Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9+.-]+\Z")]
+    version: Annotated[str, Meta(pattern=r"\A[A-Za-z0-9.+:~-]+\Z")]
+    architecture: Annotated[str, Meta(pattern=r"\A[a-z0-9-]+\Z")]
+    installed_kib: Annotated[int, Meta(ge=0)]
     path: Path
-
-    def as_record(self) -> dict[str, object]:
-        """Return its JSON object in the cache's record."""
-        return {
-            "name": self.name,
-            "version": self.version,
-            "architecture": self.architecture,
-            "installed_kib": self.installed_kib,
-            "file": self.path.name,
-            "sha256": self.sha256,
-        }
+    sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 
     def as_line(self) -> str:
         """Return its line in the payload's ``packages.txt``: dpkg-query(1)'s name for it, its version, its file."""
@@ -50,17 +40,26 @@ class Deb:
         return f"{name} {self.version} {self.path.name}\n"
 
 
-def deb_from_record(record: Mapping[str, object], folder: Path) -> Deb:
-    """Return the package that ``as_record`` described, in ``folder``. Raises ValueError for an invalid record."""
-    texts = {key: str(record.get(key, "")) for key in _PATTERNS}
-    for key, pattern in _PATTERNS.items():
-        if not re.fullmatch(pattern, texts[key]):
-            raise ValueError(f"{key}: {texts[key]!r}")
-    size = record.get("installed_kib")
-    if not isinstance(size, int) or size < 0:
-        raise ValueError(f"installed_kib: {size!r}")
-    path = folder / texts["file"]
-    return Deb(texts["name"], texts["version"], texts["architecture"], size, texts["sha256"], path)
+class _Record(msgspec.Struct):
+    format: int
+    debs: list[Deb]
+
+
+def record_of(debs: Sequence[Deb]) -> bytes:
+    """Return the record of the packages of a folder, as JSON."""
+    data = msgspec.json.encode(_Record(FORMAT, list(debs)), enc_hook=lambda path: path.name)
+    return msgspec.json.format(data, indent=2) + b"\n"
+
+
+def debs_of_record(data: bytes, folder: Path) -> list[Deb]:
+    """Return the packages of the record ``data`` of ``folder``. Raises ValueError if it is invalid."""
+    return msgspec.json.decode(data, type=_Record, dec_hook=partial(_path_in, folder)).debs
+
+
+def _path_in(folder: Path, _: type, name: Any) -> Path:
+    if not (isinstance(name, str) and _FILE.fullmatch(name)):
+        raise ValueError(f"file: {name!r}")
+    return folder / name
 
 
 def read_deb(path: Path) -> Deb:
@@ -78,7 +77,7 @@ def read_deb(path: Path) -> Deb:
             "file": path.name,
             "sha256": file_sha256(path),
         }
-        return deb_from_record(record, path.parent)
+        return msgspec.convert(record, Deb, dec_hook=partial(_path_in, path.parent))
     except (KeyError, ValueError) as error:
         said = (done.stderr.splitlines() or [f"unexpected control fields ({error})"])[0]
         raise CheckFailedError(f"{path.name}: not a Debian package: {said}") from None
