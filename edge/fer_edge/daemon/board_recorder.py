@@ -1,13 +1,12 @@
-"""Recorder and sink that keep the status board up to date."""
+"""Recorder that keeps the status board up to date."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import replace
 
-from fer_edge.protocols import ClosingSink
 from fer_edge.status import StatusBoard
-from fer_edge.types import EmotionEvent, FrameResult
+from fer_edge.types import FrameResult
 
 _EVERY_S = 0.2
 """Seconds between two updates of a source: the page and the metrics are read less often."""
@@ -41,17 +40,6 @@ class BoardRecorder:
 
     def close(self) -> None:
         """Do nothing: no resource is held."""
-
-
-class BoardSink(ClosingSink):
-    """Puts the newest events on the board."""
-
-    def __init__(self, board: StatusBoard) -> None:
-        self._board = board
-
-    def emit(self, event: EmotionEvent) -> None:
-        """Add ``event`` to the board."""
-        self._board.tell(event)
 
 
 class _Rate:

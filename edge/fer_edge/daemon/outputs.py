@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fer_edge.daemon.board_recorder import BoardRecorder, BoardSink
+from fer_edge.daemon.board_recorder import BoardRecorder
 from fer_edge.protocols import EventSink, FrameRecorder
 from fer_edge.recording.annotate import Annotator
 from fer_edge.recording.trace import TraceWriter
@@ -92,7 +92,7 @@ def open_outputs(
     output = settings.output
     recorders: list[FrameRecorder] = [BoardRecorder(board, anonymous=output.privacy == "aggregate"), *also]
     with ExitStack() as opened:  # closes those already open when the next one is refused
-        sinks = opened.enter_context(open_sinks(settings, board, live=live, also=[BoardSink(board)], stop=stop))
+        sinks = opened.enter_context(open_sinks(settings, board, live=live, stop=stop))
         if output.trace is not None:
             trace = TraceWriter(Path(output.trace), name_sources=len(settings.uris) > 1)
             recorders.append(opened.enter_context(trace))

@@ -8,24 +8,27 @@ that are lost soon, a limit for acknowledgements, and closing in bounded time. S
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import random
 import socket
 import sys
 import threading
 import time
 
+import msgspec
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fer_edge.errors import reason_of
+from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.sinks.base import ManagedSink, Pace, report_lost
 from fer_edge.sinks.event_json import encode_json
 from fer_edge.sinks.mqtt.client import LimitedClient
-from fer_edge.sinks.mqtt.description import Description, settings_hash
 from fer_edge.sinks.mqtt.home_assistant import Announcement
 from fer_edge.sinks.mqtt.outbox import Message, Outbox
 from fer_edge.sinks.mqtt.publisher import QOS, SUBSCRIBED_QOS, Publisher
@@ -69,12 +72,7 @@ class MqttSink(ManagedSink):
         self._topics = Topics(mqtt.topic, mqtt.device or device_name(), aggregate, mqtt.confidence_step)
         announcement = Announcement(mqtt.discovery_prefix, mqtt.area, _page_url(settings.web), mqtt.commands)
         self._publisher = Publisher(
-            self._topics,
-            board,
-            announcement,
-            announced=mqtt.home_assistant,
-            commands=mqtt.commands,
-            description=Description(self._topics.device, settings.output.privacy, settings_hash(settings)),
+            self._topics, board, announcement, announced=mqtt.home_assistant, settings_hash=_settings_hash(settings)
         )
         host, port = mqtt.host or "", mqtt.broker_port
         self._where = f"{host}:{port}"
@@ -292,6 +290,16 @@ class _Client(LimitedClient):
         if isinstance(connection, socket.socket):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def _settings_hash(settings: RuntimeSettings) -> str:
+    """Return 16 hexadecimal digits that are equal on devices with the same settings, apart from ``mqtt.device``.
+
+    Passwords in URLs are left out: a hash would let anyone who reads it try passwords.
+    """
+    alike = msgspec.structs.replace(settings, mqtt=msgspec.structs.replace(settings.mqtt, device=None))
+    text = redacted(json.dumps(msgspec.to_builtins(alike, enc_hook=str), sort_keys=True))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _page_url(web: WebSettings) -> str | None:

@@ -18,7 +18,9 @@ import re
 from dataclasses import dataclass
 
 from fer_edge.settings.redaction import redacted
+from fer_edge.sinks.base import SESSION
 from fer_edge.status import ChipStatus, DaemonStatus, SourceStatus, UpdateStatus
+from fer_edge.system.version import __version__
 from fer_edge.types import UNCERTAIN
 
 ONLINE, OFFLINE = b"online", b"offline"
@@ -54,6 +56,20 @@ class Topics:
     def of_all(self, *names: str) -> str:
         """Return the filter for the topics with the levels ``names`` below any source."""
         return "/".join((self.base, topic_level(self.device), "+", *names))
+
+    def description_of(self, status: DaemonStatus, settings_hash: str) -> dict[str, object]:
+        """Return the description of the device, for programs that look after many devices."""
+        model = status.model
+        return {
+            "v": 1,
+            "name": self.device,
+            "version": __version__,
+            "model": {"name": model.name, "version": model.version, "variant": model.variant},
+            "sources": [source.name for source in status.sources],
+            "privacy": status.privacy,
+            "settings": settings_hash,
+            "session": SESSION,
+        }
 
     def states(self, status: DaemonStatus) -> dict[str, dict[str, object]]:
         """Return the current state for each state topic."""
