@@ -261,7 +261,7 @@ class MainLoop:
                 since=report.mono if changed else status.since,
                 reason=reason,
                 lost=status.lost + (changed and state is SourceState.LOST),
-                tracks=status.tracks if state in (SourceState.WATCHING, SourceState.DARK) else (),
-                presence=status.presence if state in (SourceState.WATCHING, SourceState.DARK) else None,
+                tracks=status.tracks if state.delivers else (),
+                presence=status.presence if state.delivers else None,
             )
         )

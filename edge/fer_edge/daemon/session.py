@@ -165,7 +165,7 @@ class Session:
         settings, aggregate = self._settings, self._settings.output.privacy == "aggregate"
         if not settings.web.enabled:
             return
-        from fer_edge.web import History, PageRecorder, Previews, open_web, stale_after
+        from fer_edge.web import History, Previews, open_web, stale_after
 
         history = History(max(60.0, settings.output.aggregate_s), finished_only=True) if aggregate else History()
         previews = Previews(self._board.snapshot(with_runtimes=False).model.labels) if settings.web.preview else None
@@ -175,7 +175,7 @@ class Session:
         )
         shows = "; it shows the pictures of the cameras (web.preview)" if settings.shows_pictures else ""
         print_message(f"status page at {server.url}{shows}")
-        self._recorders.append(PageRecorder(history, previews))
+        self._recorders += [history] if previews is None else [history, previews]
 
     def _open_window(self, stack: ExitStack, labels: Sequence[str]) -> None:
         """Open the live window if it is asked for. Closing it ends the run as Ctrl-C does."""

@@ -10,10 +10,10 @@ from typing import Any
 
 from fer_edge.settings.redaction import redacted
 from fer_edge.sinks.event_json import time_text
-from fer_edge.status import DaemonStatus, SourceStatus, UpdateStatus
+from fer_edge.status import DaemonStatus, SourceState, SourceStatus, UpdateStatus
 from fer_edge.system.version import __version__
 from fer_edge.types import EmotionEvent, RuntimeStatus, StageLatency, ZoneTotals
-from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
+from fer_edge.web.health import apply_privacy, condition, health, is_aggregate
 from fer_edge.web.history import Interval
 
 _MAX_EVENTS = 50
@@ -81,7 +81,7 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
     watching = found.delivers
     newest = source.last_frame_at
     # A stalled source has been out since its last frame, not since its last change of state.
-    since = newest if found is Condition.STALLED and newest is not None else source.since
+    since = newest if found is SourceState.STALLED and newest is not None else source.since
     faces = [
         {
             "track": track.track_id,

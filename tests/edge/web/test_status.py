@@ -23,7 +23,6 @@ from fer_edge.telemetry import Telemetry
 from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, Frame, FrameResult, TrackedEmotion
 from fer_edge.web import History, Previews, WebServer, open_web
 from fer_edge.web.application import json_response
-from fer_edge.web.health import Condition
 from fer_edge.web.metrics import StatusMetrics
 from fer_edge.web.status_json import status_object
 from support.web.client import ask
@@ -129,7 +128,7 @@ def test_metrics_have_the_values_of_the_board() -> None:
 def test_the_status_matches_the_schema(web: WebServer) -> None:
     answer = ask(web, "/api/status")
     jsonschema.validate(answer.json(), SCHEMA)
-    assert {*SCHEMA["$defs"]["source"]["properties"]["state"]["enum"]} == {*Condition}
+    assert {*SCHEMA["$defs"]["source"]["properties"]["state"]["enum"]} == {*SourceState}
     assert b"pw@" not in answer.body
 
 
@@ -183,8 +182,8 @@ def result(source: str, width: int = 64) -> FrameResult:
 
 def test_previews_need_the_setting_and_a_delivering_source() -> None:
     board, previews = filled_board(), Previews(LABELS)
-    previews.put(result("cam0"))
-    previews.put(result("cam1"))
+    previews.record(result("cam0"))
+    previews.record(result("cam1"))
     with open_web(SETTINGS, board.snapshot, previews=previews) as web:
         assert ask(web, "/preview/cam0.jpg").status == 404
     with open_web(WebSettings(True, port=0, preview=True), board.snapshot, previews=previews) as web:
@@ -200,12 +199,12 @@ def test_previews_need_the_setting_and_a_delivering_source() -> None:
 
 def test_previews_are_encoded_once_and_limited_in_width() -> None:
     previews = Previews(LABELS)
-    previews.put(result("cam0", 1920))
+    previews.record(result("cam0", 1920))
     first = previews.jpeg("cam0")
     assert first is not None and previews.jpeg("cam0") is first
     picture = cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None and picture.shape == (24, 960, 3)
-    previews.put(result("cam0"))
+    previews.record(result("cam0"))
     assert previews.jpeg("cam0") is not first
     assert previews.jpeg("cam1") is None
 

@@ -88,7 +88,7 @@ class DemoDaemon:
                 old = self.board.source("demo")
                 self.board.update_source(replace(old, size=size, last_frame_at=now, fps=fps, tracks=result.tracks))
                 self.history.add("demo", result.tracks, now)
-                self.previews.put(result)
+                self.previews.record(result)
                 for event in result.events:
                     self.board.tell(event)
 
