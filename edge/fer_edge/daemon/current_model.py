@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,16 +23,25 @@ if TYPE_CHECKING:
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def open_bundle(settings: RuntimeSettings, stop: threading.Event | None = None) -> ModelBundle:
-    """Return the bundle of ``settings``, or the version of it that is in use, after a trial.
+@contextmanager
+def open_model(settings: RuntimeSettings, stop: threading.Event | None = None) -> Iterator[ModelBundle | None]:
+    """Return the bundle of ``settings``, or the version of it that is in use, after a trial; None without a classifier.
 
     A version that cannot be used is skipped, and the device continues with the previous one; on probation it is refused
-    permanently.
+    permanently. ``stop`` ends the trial early, since the program then ends.
 
     Raises:
         InputError: If the bundle does not exist.
-        ModelError: If the bundle of ``settings`` is refused as well.
+        ModelError: If the bundle of ``settings`` or its variant is refused as well.
     """
+    if not settings.emotion.enabled:
+        yield None
+        return
+    with _usable_bundle(settings, stop) as bundle:
+        yield bundle
+
+
+def _usable_bundle(settings: RuntimeSettings, stop: threading.Event | None) -> ModelBundle:
     for store, version in _versions(settings):
         try:
             return _opened(store.path(version), settings, stop)

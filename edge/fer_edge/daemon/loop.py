@@ -63,20 +63,16 @@ class Plan:
 
     Attributes:
         print_losses: Also report a source that is lost permanently, since the others continue.
-        tell: Called with the reason of a lost source; None for no reports.
+        tell: Called with the reason of a lost source.
     """
 
     limits: Limits = field(default_factory=Limits)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
     patience: Patience = field(default_factory=Patience)
     print_losses: bool = False
-    tell: Callable[[str], None] | None = print_message
+    tell: Callable[[str], object] = print_message
     max_fps: Mapping[str, float | None] = field(default_factory=dict)
     """Of single sources, by name; the others have that of ``limits``."""
-
-    def limits_of(self, name: str) -> Limits:
-        """Return the limits of the source ``name``."""
-        return replace(self.limits, max_fps=self.max_fps.get(name, self.limits.max_fps))
 
 
 @dataclass(slots=True)
@@ -108,14 +104,12 @@ class MainLoop:
         order = WorkOrder(open_run, self._reports, stop.asked, recovery=plan.recovery)
         self._colour = order.colour
         self._outputs, self._stop, self._board = outputs, stop, board or StatusBoard()
-        self._workers = [
-            SourceWorker(
-                opening, replace(order, limits=plan.limits_of(opening.name)), self._board.pause_of(opening.name)
-            )
-            for opening in openings
-        ]
-        self._patience, self._print_losses = plan.patience, plan.print_losses
-        self._tell = plan.tell or (lambda text: None)
+        self._workers = []
+        for opening in openings:
+            limits = replace(plan.limits, max_fps=plan.max_fps.get(opening.name, plan.limits.max_fps))
+            pause = self._board.pause_of(opening.name)
+            self._workers.append(SourceWorker(opening, replace(order, limits=limits), pause))
+        self._patience, self._print_losses, self._tell = plan.patience, plan.print_losses, plan.tell
         self._running: dict[str, _Source] = {}
         self._failures: list[Exception] = []
         self._losses: list[Exception] = []

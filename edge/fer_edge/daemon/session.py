@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from fer_edge.chip.budget import ChipMonitor
-from fer_edge.daemon.current_model import recover
+from fer_edge.daemon.current_model import open_model, recover
 from fer_edge.daemon.loop import DriverHungError, MainLoop, Patience, Plan
 from fer_edge.daemon.outputs import Outputs, open_outputs
-from fer_edge.daemon.pipelines import Pipelines, open_model
+from fer_edge.daemon.pipelines import Pipelines
 from fer_edge.daemon.signals import StopRequest
 from fer_edge.daemon.summary import ProgressRecorder, print_if_read, run_summary, status_line
 from fer_edge.errors import InputError, OutputError, SourceLostError
@@ -180,8 +183,9 @@ class Session:
     def _open_window(self, stack: ExitStack, labels: Sequence[str]) -> None:
         """Open the live window if it is asked for. Closing it ends the run as Ctrl-C does."""
         if self._show:
-            from fer_edge.recording.window import LiveWindow, interrupt
+            from fer_edge.recording.window import LiveWindow
 
+            interrupt = partial(os.kill, os.getpid(), signal.SIGINT)
             self._recorders.append(stack.enter_context(LiveWindow(labels, interrupt)))
 
     def _none_left(self) -> Outcome:

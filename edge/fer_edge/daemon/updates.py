@@ -81,11 +81,6 @@ class Updates(Closing):
         if self._claim is not None and self.state.probation is not None:
             self._store.update(running=boot_id())
 
-    @property
-    def version(self) -> str | None:
-        """The version in use; None for the model of the settings."""
-        return self._version
-
     def poll(self, now: float) -> None:
         """Do what is due. Raises ModelHungError if the model hangs, after the previous version was restored."""
         if now < self._next_at:

@@ -17,7 +17,6 @@ from fer_edge.daemon.reports import (
     SourceEnded,
     SourceLost,
     SourcePaused,
-    SourceReleased,
     SourceReopening,
     SourceWatched,
     TracksEnded,
@@ -118,7 +117,7 @@ class SourceWorker:
             except (InputError, SourceLostError) as error:
                 self._report_lost(error)
                 self._wait_until_released()
-                self._post(SourceReleased(self.name))
+                self._post(SourceAlive(self.name))
                 if self._order.stop.wait(self._next_wait_s()) or self._spent():
                     return
             if self._pause.is_set():

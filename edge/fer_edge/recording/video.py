@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _MAX_REPEAT_S = 10.0
 """Longest gap in a live source that the annotated video fills by repeating the last picture."""
-_TIME_BASE = 90_000
 _CODECS = {
     # suffix: container, codec, its options
     ".mp4": ("mp4", "libx264", {"preset": "ultrafast", "crf": "23"}),
