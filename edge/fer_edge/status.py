@@ -242,6 +242,11 @@ class StatusBoard:
         with self._lock:
             return self._sources.setdefault(name, SourceStatus(name, since=time.monotonic()))
 
+    def source_names(self) -> list[str]:
+        """Return the names of all sources."""
+        with self._lock:
+            return list(self._sources)
+
     def pause_of(self, name: str) -> threading.Event:
         """Return the request to pause the source ``name``: set while nothing of it is to be read."""
         with self._lock:

@@ -64,7 +64,7 @@ class AnnotatedVideo(Closing):
     """
 
     def __init__(self, path: Path, fps: float) -> None:
-        check_video_name(path)
+        _check_name(path)
         self._file = PendingFile(path, seekable=True)
         self._fps = fps
         self._writer: _Writer | None = None
@@ -127,13 +127,7 @@ class AnnotatedVideo(Closing):
         return self._failure
 
 
-def check_video_name(path: Path) -> None:
-    """Check that a video can be written under this name.
-
-    Raises:
-        InputError: if the file name ends in neither .mp4 nor .webm, or in .mp4 without PyAV, or the path is not valid
-            UTF-8.
-    """
+def _check_name(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in _CODECS:
         raise InputError(f"{path}: an annotated video must be named .mp4 or .webm")

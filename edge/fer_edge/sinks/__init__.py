@@ -92,11 +92,7 @@ def open_sinks(
     group = SinkGroup(sinks, board.tell)
     if settings.output.privacy != "aggregate":
         return group
-
-    def names() -> list[str]:
-        return [source.name for source in board.snapshot(with_runtimes=False).sources]
-
-    return AggregatingSink(group, settings.output.aggregate_s, live=live, sources=names)
+    return AggregatingSink(group, settings.output.aggregate_s, live=live, sources=board.source_names)
 
 
 def _open_each(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fer_edge.status import DaemonStatus, SourceState, SourceStatus
+from fer_edge.status import DaemonStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.system.version import __version__
 from fer_edge.types import LATENCY_LIMITS_S, ZoneTotals
 from fer_edge.web.health import apply_privacy, condition, health, is_aggregate
@@ -60,8 +60,8 @@ _OF_SINK: _Kinds = {
 class StatusMetrics(Collector):
     """Collect metrics from a new status snapshot for each request. They hold no data of single faces."""
 
-    def __init__(self, snapshot: Callable[[], DaemonStatus], stale_after_s: float) -> None:
-        self._snapshot, self._stale_after_s = snapshot, stale_after_s
+    def __init__(self, board: StatusBoard, stale_after_s: float) -> None:
+        self._board, self._stale_after_s = board, stale_after_s
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -71,7 +71,7 @@ class StatusMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the current metrics."""
-        status = apply_privacy(self._snapshot())
+        status = apply_privacy(self._board.snapshot())
         for metric in chain(
             _process_metrics(status, self._stale_after_s),
             _chip_metrics(status),

@@ -40,9 +40,7 @@ class DemoDaemon:
         self.board = StatusBoard(privacy)
         self.history = History(finished_only=privacy == "aggregate")
         self.previews = Previews(LABELS)
-        self.web: WebServer = open_web(
-            settings, self.board.snapshot, self.history, self.previews, stale_after_s=stale_after_s
-        )
+        self.web: WebServer = open_web(settings, self.board, self.history, self.previews, stale_after_s=stale_after_s)
         self._stop = threading.Event()
         self._hang = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

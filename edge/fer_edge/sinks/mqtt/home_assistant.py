@@ -68,7 +68,7 @@ class Announcement:
             **({"suggested_area": self.area} if self.area else {}),
             **({"configuration_url": self.page} if self.page else {}),
         }
-        components = _device_components(topics) | (_update_component(topics) if updates else {})
+        components = _device_components(topics, updates=updates)
         for source, zones in sources.items():
             made = _source_components(topics, source, model, zones)
             if self.commands:
@@ -103,18 +103,16 @@ def without_missing(before: object, current: dict[str, Any]) -> dict[str, Any] |
     return {**current, "components": {**current["components"], **missing}} if missing else None
 
 
-def _device_components(topics: Topics) -> dict[str, Component]:
+def _device_components(topics: Topics, *, updates: bool) -> dict[str, Component]:
     state = topics.of("state")
     celsius = {"device_class": "temperature", "unit_of_measurement": "°C", **_MEASUREMENT, **_DIAGNOSTIC}
+    # Without a command topic: a device takes a version when it has proved itself.
+    update = {"platform": "update", "name": "Model", "state_topic": topics.of("update"), **_DIAGNOSTIC}
     return {
         "temperature": _entity("sensor", "Temperature", state, "value_json.temperature", **celsius),
         "throttled": _problem("Throttled", state, "value_json.throttled", "{'reasons': value_json.throttled}"),
+        **({"update": update} if updates else {}),
     }
-
-
-def _update_component(topics: Topics) -> dict[str, Component]:
-    # Without a command topic: a device takes a version when it has proved itself.
-    return {"update": {"platform": "update", "name": "Model", "state_topic": topics.of("update"), **_DIAGNOSTIC}}
 
 
 def _source_components(topics: Topics, source: str, model: ModelStatus, zones: Sequence[str]) -> dict[str, Component]:

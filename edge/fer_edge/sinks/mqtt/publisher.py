@@ -115,19 +115,18 @@ class Publisher:
 
     def _on_watch(self, client: Client, data: object, message: MQTTMessage) -> None:
         """Obey a request. It may be retained, so that a camera stays paused after a restart."""
-        for source in self._board.snapshot(with_runtimes=False).sources:
-            if self._topics.of(source.name, "watch", "set") == message.topic:
+        for name in self._board.source_names():
+            if self._topics.of(name, "watch", "set") == message.topic:
                 if message.payload == PAUSE:
-                    self._board.pause_of(source.name).set()
+                    self._board.pause_of(name).set()
                 elif message.payload == WATCH:
-                    self._board.pause_of(source.name).clear()
+                    self._board.pause_of(name).clear()
 
     def _on_retained_state(self, client: Client, data: object, message: MQTTMessage) -> None:
         """Remove retained messages of an earlier run for a source that no longer exists."""
         if not (message.retain and message.payload):
             return
-        sources = {topic_level(source.name) for source in self._board.snapshot(with_runtimes=False).sources}
-        if message.topic.split("/")[-2] not in sources:
+        if message.topic.split("/")[-2] not in map(topic_level, self._board.source_names()):
             client.publish(message.topic, b"", QOS, retain=True)
 
     def _on_retained_announcement(self, client: Client, data: object, message: MQTTMessage) -> None:
