@@ -76,22 +76,17 @@ class SourceStatus:
     @property
     def faces(self) -> int:
         """Number of faces in view, with hysteresis if that is enabled."""
-        if not self.delivers:
+        if not self.state.delivers:
             return 0
         return len(self.tracks) if self.presence is None else self.presence.faces
 
     @property
     def zone_faces(self) -> dict[str, int]:
         """Number of faces in each zone, as ``faces``."""
-        if self.delivers and self.presence is not None:
+        if self.state.delivers and self.presence is not None:
             return self.presence.zones
-        inside = [track.zone for track in self.tracks] if self.delivers else []
+        inside = [track.zone for track in self.tracks] if self.state.delivers else []
         return {zone: inside.count(zone) for zone in self.zones}
-
-    @property
-    def delivers(self) -> bool:
-        """Whether the source delivers frames, even if they are dark."""
-        return self.state.delivers
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +47,8 @@ def _usable_bundle(settings: RuntimeSettings, stop: threading.Event | None) -> M
         except FerEdgeError as error:
             print_message(f"update: {version} is not used: {error}")
             if store.state().probation == version:
-                quietly(partial(store.refuse, version, str(error)))
+                with failures_printed():
+                    store.refuse(version, str(error))
     return _opened(Path(settings.model.bundle) if settings.model.bundle else None, settings, stop)
 
 
@@ -61,8 +61,7 @@ def recover(settings: RuntimeSettings) -> None:
     from fer_edge.update.store import Store
 
     store = Store(Path(settings.update.folder))
-
-    def change() -> None:
+    with failures_printed():
         store.prepare()
         state, claim = store.reconcile(), store.claim()
         if claim is None:  # another daemon with these settings, which has not crashed
@@ -73,8 +72,6 @@ def recover(settings: RuntimeSettings) -> None:
                 store.refuse(state.probation, "the program crashed while it was on probation")
         finally:
             os.close(claim)
-
-    quietly(change)
 
 
 def _versions(settings: RuntimeSettings) -> list[tuple[Store, str]]:
@@ -112,9 +109,10 @@ def boot_id() -> str:
         return "unknown"
 
 
-def quietly(change: Callable[[], object]) -> None:
-    """Run ``change``, and print its failure: the device continues with its current model."""
+@contextmanager
+def failures_printed() -> Iterator[None]:
+    """Print a failure of the block, a change of the folder of updates: the device continues with its current model."""
     try:
-        change()
+        yield
     except (FerEdgeError, OSError) as error:
         print_message(f"update: {reason_of(error)}")

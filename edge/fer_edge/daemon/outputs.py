@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -50,21 +50,15 @@ class Outputs:
             for sink in self._sinks:
                 sink.emit(event)
 
-    def close(self) -> None:
-        """Close every output; the first failure is raised after all were tried. Idempotent."""
-        failure = self.finish(None)
-        if failure is not None:
-            raise failure
-
     def finish(self, failure: Exception | None) -> Exception | None:
-        """Close every output, and return what failed first: ``failure``, if given, or else the first to close."""
+        """Close every output, and return what failed first: ``failure``, or else the first to close. Idempotent."""
         if self._closed:
             return failure
         self._closed = True
-        closers = [recorder.close for recorder in self._recorders] + [sink.close for sink in self._sinks]
-        for close in closers:
+        outputs: list[FrameRecorder | EventSink] = [*self._recorders, *self._sinks]
+        for output in outputs:
             try:
-                close()
+                output.close()
             except Exception as error:  # noqa: BLE001 - returned, for the caller to raise
                 failure = failure or error
         return failure
@@ -75,9 +69,9 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The error that ended the block is more important than a failure to close.
-        with suppress(*(() if error is None else (OSError,))):
-            self.close()
+        failure = self.finish(None)
+        if failure is not None and error is None:  # an error that ended the block is more important
+            raise failure
 
 
 def open_outputs(

@@ -91,15 +91,7 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
         "pipeline_cpu_s": round(status.pipeline_cpu_s, 4),
         "rss_mb": None if math.isnan(status.rss_mb) else round(status.rss_mb, 1),
         "interpreter": status.interpreter and dataclasses.asdict(status.interpreter),
-        "stages": {
-            name: {
-                "p50_ms": round(stage.p50_ms, 3),
-                "p95_ms": round(stage.p95_ms, 3),
-                "p99_ms": round(stage.p99_ms, 3),
-                "calls": stage.calls,
-            }
-            for name, stage in status.stages.items()
-        },
+        "stages": stages_table(status),
         "zones": {
             name: {
                 "entered": zone.entered,
@@ -107,6 +99,14 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
             }
             for name, zone in status.zones.items()
         },
+    }
+
+
+def stages_table(status: RuntimeStatus) -> dict[str, dict[str, float]]:
+    """Return percentiles in milliseconds and the number of calls for each stage of one run."""
+    columns = ("p50_ms", "p95_ms", "p99_ms", "calls")
+    return {
+        name: {column: round(getattr(stage, column), 3) for column in columns} for name, stage in status.stages.items()
     }
 
 

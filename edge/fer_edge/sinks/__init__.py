@@ -26,12 +26,7 @@ _MIB = 2**20
 
 
 class SinkGroup(ManagedSink):
-    """Several sinks as one.
-
-    Args:
-        sinks: The sinks.
-        tell: Called with each event first; must not block.
-    """
+    """Several sinks as one; ``tell`` is called with each event first and must not block."""
 
     def __init__(self, sinks: Sequence[ManagedSink], tell: Callable[[EmotionEvent], None]) -> None:
         self._sinks, self._tell = tuple(sinks), tell

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.source import SourceSettings
@@ -16,8 +17,7 @@ _FACE_STAGES = ("detect_region", "crop", "classify", "age_at_event")
 """Stages that run only for a face: their number of calls reveals when someone was present."""
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(NamedTuple):
     """Result of a health check.
 
     Attributes:
@@ -43,7 +43,7 @@ def condition(source: SourceStatus, now: float, stale_after_s: float) -> SourceS
     """Return the state of ``source`` at ``now``, monotonic seconds: ``STALLED`` if its newest frame is old."""
     # A source that was just opened has no frame yet.
     newest = source.since if source.last_frame_at is None else max(source.since, source.last_frame_at)
-    return SourceState.STALLED if source.delivers and now - newest > stale_after_s else source.state
+    return SourceState.STALLED if source.state.delivers and now - newest > stale_after_s else source.state
 
 
 def health(status: DaemonStatus, stale_after_s: float = STALE_AFTER_S) -> Health:

@@ -13,7 +13,7 @@ from http import HTTPStatus
 from fer_edge.errors import ConfigError, OutputError
 from fer_edge.settings.secret_files import read_token
 from fer_edge.settings.service import WebSettings
-from fer_edge.status import StatusBoard
+from fer_edge.status import DaemonStatus, StatusBoard
 from fer_edge.system.closing import Closing
 from fer_edge.system.extras import require_extra
 from fer_edge.web.access import AllowedHosts, Token
@@ -50,7 +50,6 @@ def open_web(
     """Serve the page, /metrics, /healthz and /readyz at ``settings.host``:``settings.port`` until ``close()``.
 
     Args:
-        settings: The section ``[web]``.
         board: Read for each request: the status to show.
         history: The emotions of the last hour, filled by the caller.
         previews: The newest images, filled by the caller. Served only with ``settings.preview``.
@@ -88,22 +87,19 @@ def open_web(
 def _endpoints(
     board: StatusBoard, history: History, stale_after_s: float, *, preview: bool
 ) -> dict[str, Callable[[], Response]]:
-    def status() -> Response:
-        return json_response(status_object(board.snapshot(), stale_after_s, preview=preview))
-
-    def last_hour() -> Response:
-        labels = board.snapshot(with_runtimes=False).model.labels
-        return json_response(history_object(history.intervals(time.monotonic()), history.interval_s, labels))
-
-    def healthz() -> Response:
-        checked = health(board.snapshot(with_runtimes=False), stale_after_s)
-        return _probe("healthy", checked.healthy, checked.reasons)
+    def brief() -> DaemonStatus:
+        return board.snapshot(with_runtimes=False)
 
     def readyz() -> Response:
-        ready = board.snapshot(with_runtimes=False).ready
+        ready = brief().ready
         return _probe("ready", ready, () if ready else (_NOT_READY,))
 
-    return {"/api/status": status, "/api/history": last_hour, "/healthz": healthz, "/readyz": readyz}
+    return {
+        "/api/status": lambda: json_response(status_object(board.snapshot(), stale_after_s, preview=preview)),
+        "/api/history": lambda: json_response(history_object(history, brief().model.labels)),
+        "/healthz": lambda: _probe("healthy", *health(brief(), stale_after_s)),
+        "/readyz": readyz,
+    }
 
 
 def _probe(name: str, passed: bool, reasons: Sequence[str]) -> Response:

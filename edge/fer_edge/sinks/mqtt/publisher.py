@@ -28,11 +28,9 @@ _MINOR_EVERY_S = 60.0
 
 
 class Publisher:
-    """Publish the states on ``board`` that have changed. Thread-safe.
+    """Publish the states on ``board`` that have changed, and pass on requests to pause sources. Thread-safe.
 
     Args:
-        topics: The topics of the device.
-        board: Provides the states, and receives requests to pause sources.
         announcement: The device's description for Home Assistant, published again each time that it starts.
         announced: Whether to publish it; if not, the description of an earlier run is removed.
         settings_hash: Equal on devices with the same settings.

@@ -88,7 +88,7 @@ class MqttSink(ManagedSink):
         self._short_lived = 0
         self._closing_since: float | None = None
         self._disconnected = threading.Event()
-        self._client = self._new_client(mqtt)
+        self._client = _Client(self, mqtt)
         self._client.connect_async(host, port, mqtt.keepalive_s)
         self._client.loop_start()
 
@@ -141,16 +141,6 @@ class MqttSink(ManagedSink):
         if lost:
             problem = self._problem or "the broker did not acknowledge all messages in time"
             report_lost(f"mqtt: {problem}", lost, "message", fail=not self._pace.live)
-
-    def _new_client(self, settings: MqttSettings) -> _Client:
-        client = _Client(self, settings, self._client_id)
-        client.max_inflight_messages_set(0)  # unlimited: the outbox has its own limit
-        client.will_set(self._topics.of("availability"), OFFLINE, QOS, retain=True)
-        client.on_pre_connect = self._on_pre_connect
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        return client
 
     def _send(self) -> None:
         while self._outbox.send_next(self._publish):
@@ -243,8 +233,14 @@ class MqttSink(ManagedSink):
 class _Client(LimitedClient):
     """paho's client of ``sink``, with what its thread lacks: periodic work, limits, surviving errors, fast closing."""
 
-    def __init__(self, sink: MqttSink, settings: MqttSettings, client_id: str) -> None:
-        super().__init__(settings, client_id, _CONNECT_TIMEOUT_S)
+    def __init__(self, sink: MqttSink, settings: MqttSettings) -> None:
+        super().__init__(settings, sink._client_id, _CONNECT_TIMEOUT_S)
+        self.max_inflight_messages_set(0)  # unlimited: the outbox has its own limit
+        self.will_set(sink._topics.of("availability"), OFFLINE, QOS, retain=True)
+        self.on_pre_connect = sink._on_pre_connect
+        self.on_connect = sink._on_connect
+        self.on_connect_fail = sink._on_connect_fail
+        self.on_disconnect = sink._on_disconnect
         self._sink = sink
         self.closing = threading.Event()
         """Set when the connection is to be closed: an attempt to connect is then made at once."""

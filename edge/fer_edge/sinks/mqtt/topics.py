@@ -82,7 +82,7 @@ class Topics:
 
     def _source_state(self, source: SourceStatus) -> dict[str, object]:
         """Return the state of ``source``; emotion and confidence belong to the largest face, probably the nearest."""
-        watching = source.delivers
+        watching = source.state.delivers
         reason = redacted(source.reason) if source.reason else None
         state: dict[str, object] = {
             "state": source.state.value,
@@ -120,6 +120,6 @@ def _update_state(installed: str, update: UpdateStatus) -> dict[str, object]:
 
 
 def _device_state(sources: tuple[SourceStatus, ...], chip: ChipStatus) -> dict[str, object]:
-    fps = sum(source.fps for source in sources if source.delivers)
+    fps = sum(source.fps for source in sources if source.state.delivers)
     temperature = None if chip.temperature_c is None else round(chip.temperature_c)
     return {"fps": round(fps), "temperature": temperature, "throttled": list(chip.throttled)}
