@@ -105,7 +105,9 @@ class Session:
             if not openings:
                 lost = None if self._stop.asked.is_set() else self._lost[0]
                 return Outcome(lost, self._reported(lost), [])
-            self._board.set_model(_model_status(bundle, settings.model.variant, labels))
+            if bundle is not None:
+                manifest = bundle.manifest
+                self._board.set_model(ModelStatus(manifest.name, manifest.version, settings.model.variant, labels))
             self._open_page(stack, labels)
             stats = None
             if settings.output.stats is not None:
@@ -116,15 +118,7 @@ class Session:
                 self._board.update_source(replace(self._board.source(opening.name), zones=zones[opening.name]))
             live = settings.source.realtime or any(opening.reopens for opening in openings)
             outputs = stack.enter_context(
-                open_outputs(
-                    settings,
-                    self._board,
-                    fps,
-                    labels,
-                    live=live,
-                    also=self._recorders,
-                    stop=self._stop.asked,
-                )
+                open_outputs(settings, self._board, fps, labels, live=live, also=self._recorders, stop=self._stop.asked)
             )
             if live and settings.records_pictures:
                 print_message(f"the people in view are recorded in {settings.output.annotate} (output.annotate)")
@@ -257,9 +251,3 @@ class Session:
         """Return whether it was printed when it happened: one of several sources was lost, and the others continued."""
         lost = isinstance(failure, InputError | SourceLostError) and not isinstance(failure, DriverHungError)
         return self._several and lost
-
-
-def _model_status(bundle: ModelBundle | None, variant: str, labels: tuple[str, ...]) -> ModelStatus:
-    if bundle is None:
-        return ModelStatus()
-    return ModelStatus(bundle.manifest.name, bundle.manifest.version, variant, labels)
