@@ -6,8 +6,9 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any
 
 from fer_edge.types import EmotionEvent, Presence, RuntimeStatus, TrackedEmotion
 
@@ -25,10 +26,17 @@ class SourceState(StrEnum):
     """It delivers frames that are too dark to detect faces."""
     PAUSED = "paused"
     """It is closed, on request."""
+    STALLED = "stalled"
+    """It is watched, but its newest frame is old: processing hangs. Only the page and the metrics derive this state."""
     LOST = "lost"
     """It delivers no usable frames, and is being reopened."""
     ENDED = "ended"
     """It has reached its end, or is lost and will not be reopened."""
+
+    @property
+    def delivers(self) -> bool:
+        """Whether frames arrive and are processed, even if they are dark."""
+        return self in (SourceState.WATCHING, SourceState.DARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +76,17 @@ class SourceStatus:
     @property
     def faces(self) -> int:
         """Number of faces in view, with hysteresis if that is enabled."""
-        if not self.delivers:
+        if not self.state.delivers:
             return 0
         return len(self.tracks) if self.presence is None else self.presence.faces
 
     @property
     def zone_faces(self) -> dict[str, int]:
         """Number of faces in each zone, as ``faces``."""
-        if self.delivers and self.presence is not None:
+        if self.state.delivers and self.presence is not None:
             return self.presence.zones
-        inside = [track.zone for track in self.tracks] if self.delivers else []
+        inside = [track.zone for track in self.tracks] if self.state.delivers else []
         return {zone: inside.count(zone) for zone in self.zones}
-
-    @property
-    def delivers(self) -> bool:
-        """Whether the source delivers frames, even if they are dark."""
-        return self.state in (SourceState.WATCHING, SourceState.DARK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +177,15 @@ class DaemonStatus:
 
     mono: float
     started_at: float
-    uptime_s: float
-    ready: bool
-    privacy: str
-    recording: bool
-    model: ModelStatus
-    sources: tuple[SourceStatus, ...]
-    sinks: tuple[SinkStatus, ...]
-    chip: ChipStatus
-    recent: tuple[EmotionEvent, ...] = field(default=())
+    uptime_s: float = 0.0
+    ready: bool = False
+    privacy: str = "events"
+    recording: bool = False
+    model: ModelStatus = ModelStatus()
+    sources: tuple[SourceStatus, ...] = ()
+    sinks: tuple[SinkStatus, ...] = ()
+    chip: ChipStatus = ChipStatus()
+    recent: tuple[EmotionEvent, ...] = ()
     update: UpdateStatus | None = None
 
 
@@ -191,12 +194,8 @@ class StatusBoard:
 
     def __init__(self, privacy: str = "events", *, recording: bool = False) -> None:
         self._lock = threading.Lock()
-        self._privacy, self._recording = privacy, recording
-        self._started_at, self._started = time.time(), time.monotonic()
-        self._ready = False
-        self._model = ModelStatus()
-        self._chip = ChipStatus()
-        self._update: UpdateStatus | None = None
+        self._started = time.monotonic()
+        self._status = DaemonStatus(self._started, time.time(), privacy=privacy, recording=recording)
         self._sources: dict[str, SourceStatus] = {}
         self._runtimes: dict[str, Callable[[], RuntimeStatus]] = {}
         self._sinks: list[Callable[[], SinkStatus]] = []
@@ -205,23 +204,23 @@ class StatusBoard:
 
     def set_ready(self) -> None:
         """Record that the model is loaded and every source is supervised."""
-        with self._lock:
-            self._ready = True
+        self._set(ready=True)
 
     def set_model(self, model: ModelStatus) -> None:
         """Record the classifier in use."""
-        with self._lock:
-            self._model = model
+        self._set(model=model)
 
     def set_chip(self, chip: ChipStatus) -> None:
         """Record the status of the chip."""
-        with self._lock:
-            self._chip = chip
+        self._set(chip=chip)
 
     def set_update(self, update: UpdateStatus) -> None:
         """Record the status of updates."""
+        self._set(update=update)
+
+    def _set(self, **changes: Any) -> None:
         with self._lock:
-            self._update = update
+            self._status = replace(self._status, **changes)
 
     def watch_sink(self, status: Callable[[], SinkStatus]) -> None:
         """Add a sink; ``status()`` is called for each snapshot."""
@@ -237,6 +236,11 @@ class StatusBoard:
         """Return the last status of the source ``name``. A new source is added in the state ``OPENING``."""
         with self._lock:
             return self._sources.setdefault(name, SourceStatus(name, since=time.monotonic()))
+
+    def source_names(self) -> list[str]:
+        """Return the names of all sources."""
+        with self._lock:
+            return list(self._sources)
 
     def pause_of(self, name: str) -> threading.Event:
         """Return the request to pause the source ``name``: set while nothing of it is to be read."""
@@ -260,26 +264,19 @@ class StatusBoard:
             with_runtimes: Include the counts and times of each source, which take milliseconds to compute.
         """
         with self._lock:
+            status, recent = self._status, tuple(self._recent)
             sources, runtimes, sinks = list(self._sources.values()), dict(self._runtimes), list(self._sinks)
-            model, chip, ready, recent = self._model, self._chip, self._ready, tuple(self._recent)
-            update = self._update
         # Call the status functions without holding the lock, since they acquire other locks.
         sources = [
             replace(source, runtime=runtimes[source.name]()) if with_runtimes and source.name in runtimes else source
             for source in sources
         ]
         now = time.monotonic()
-        return DaemonStatus(
+        return replace(
+            status,
             mono=now,
-            started_at=self._started_at,
             uptime_s=now - self._started,
-            ready=ready,
-            privacy=self._privacy,
-            recording=self._recording,
-            model=model,
             sources=tuple(sources),
-            sinks=tuple(status() for status in sinks),
-            chip=chip,
+            sinks=tuple(sink() for sink in sinks),
             recent=recent,
-            update=update,
         )

@@ -202,7 +202,7 @@ def _page() -> tuple[object, int]:
 
     board = StatusBoard()
     board.set_ready()
-    web = open_web(WebSettings(True, port=0), board.snapshot)
+    web = open_web(WebSettings(True, port=0), board)
     return web, web.port
 
 

@@ -20,7 +20,9 @@ from fer_edge.pipeline import Pipeline
 from fer_edge.recording.annotate import Annotator, contact_sheet, fit_picture, with_lines
 from fer_edge.recording.video import AnnotatedVideo, video_suffix
 from fer_edge.settings.runtime import load_settings
-from fer_edge.sinks.console import ConsoleSink, event_line
+from fer_edge.sinks.console import encode_text_line, event_line
+from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
+from fer_edge.sinks.queued import DirectSink
 from fer_edge.sources import Opening
 from fer_edge.sources.demo.emotions_scene import EmotionsScene
 from fer_edge.sources.demo.source import DemoSource
@@ -87,7 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
         video = stack.enter_context(AnnotatedVideo(clip, source.fps))
         recorder = DemoRecorder(video, Annotator(manifest.labels), source.frame_count)
         began = time.monotonic()
-        with Outputs([ConsoleSink(sys.stdout)], [recorder]) as outputs:
+        console = DirectSink(LineFile(STANDARD_OUTPUT), encode_text_line, "console")
+        with Outputs([console], [recorder]) as outputs:
             opening = Opening(source.name, source)
             loop = MainLoop([opening], lambda _, opened: pipeline.open(opened, telemetry=telemetry), outputs, stop)
             failure = outputs.finish(loop.run())

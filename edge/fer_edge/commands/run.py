@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import UNSET, structs
 
 from fer_edge.commands.cli import EXIT_INTERRUPTED
-from fer_edge.daemon.pipelines import open_model
+from fer_edge.daemon.current_model import open_model
 from fer_edge.daemon.session import Outcome, Session
 from fer_edge.daemon.signals import StopRequest
 from fer_edge.errors import ConfigError, FerEdgeError, InputError, OutputError, SourceLostError

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,23 +22,33 @@ if TYPE_CHECKING:
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
-def open_bundle(settings: RuntimeSettings, stop: threading.Event | None = None) -> ModelBundle:
-    """Return the bundle of ``settings``, or the version of it that is in use, after a trial.
+@contextmanager
+def open_model(settings: RuntimeSettings, stop: threading.Event | None = None) -> Iterator[ModelBundle | None]:
+    """Return the bundle of ``settings``, or the version of it that is in use, after a trial; None without a classifier.
 
     A version that cannot be used is skipped, and the device continues with the previous one; on probation it is refused
-    permanently.
+    permanently. ``stop`` ends the trial early, since the program then ends.
 
     Raises:
         InputError: If the bundle does not exist.
-        ModelError: If the bundle of ``settings`` is refused as well.
+        ModelError: If the bundle of ``settings`` or its variant is refused as well.
     """
+    if not settings.emotion.enabled:
+        yield None
+        return
+    with _usable_bundle(settings, stop) as bundle:
+        yield bundle
+
+
+def _usable_bundle(settings: RuntimeSettings, stop: threading.Event | None) -> ModelBundle:
     for store, version in _versions(settings):
         try:
             return _opened(store.path(version), settings, stop)
         except FerEdgeError as error:
             print_message(f"update: {version} is not used: {error}")
             if store.state().probation == version:
-                quietly(partial(store.refuse, version, str(error)))
+                with failures_printed():
+                    store.refuse(version, str(error))
     return _opened(Path(settings.model.bundle) if settings.model.bundle else None, settings, stop)
 
 
@@ -52,8 +61,7 @@ def recover(settings: RuntimeSettings) -> None:
     from fer_edge.update.store import Store
 
     store = Store(Path(settings.update.folder))
-
-    def change() -> None:
+    with failures_printed():
         store.prepare()
         state, claim = store.reconcile(), store.claim()
         if claim is None:  # another daemon with these settings, which has not crashed
@@ -64,8 +72,6 @@ def recover(settings: RuntimeSettings) -> None:
                 store.refuse(state.probation, "the program crashed while it was on probation")
         finally:
             os.close(claim)
-
-    quietly(change)
 
 
 def _versions(settings: RuntimeSettings) -> list[tuple[Store, str]]:
@@ -103,9 +109,10 @@ def boot_id() -> str:
         return "unknown"
 
 
-def quietly(change: Callable[[], object]) -> None:
-    """Run ``change``, and print its failure: the device continues with its current model."""
+@contextmanager
+def failures_printed() -> Iterator[None]:
+    """Print a failure of the block, a change of the folder of updates: the device continues with its current model."""
     try:
-        change()
+        yield
     except (FerEdgeError, OSError) as error:
         print_message(f"update: {reason_of(error)}")

@@ -45,38 +45,27 @@ class DriverHungError(SourceLostError):
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """Limits of a source's silence, in seconds.
-
-    ``driver_s`` after it was lost, until its driver has returned; ``opening_s`` if it is still being opened.
-    ``watchdog_s`` at any time: beyond it the watchdog is no longer notified, and systemd ends the program.
-    """
-
-    driver_s: float = math.inf
-    opening_s: float = math.inf
-    watchdog_s: float = math.inf
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """How sources are run: their limits, and the reaction to a lost one.
 
     Attributes:
+        driver_s: Maximum silence of a source after it was lost, until its driver has returned, seconds.
+        opening_s: As ``driver_s``, if it is still being opened.
+        watchdog_s: Maximum silence at any time, seconds; beyond it the watchdog is no longer notified, and systemd ends
+            the program.
         print_losses: Also report a source that is lost permanently, since the others continue.
-        tell: Called with the reason of a lost source; None for no reports.
+        tell: Called with the reason of a lost source.
     """
 
     limits: Limits = field(default_factory=Limits)
     recovery: RecoverySettings = field(default_factory=RecoverySettings)
-    patience: Patience = field(default_factory=Patience)
+    driver_s: float = math.inf
+    opening_s: float = math.inf
+    watchdog_s: float = math.inf
     print_losses: bool = False
-    tell: Callable[[str], None] | None = print_message
+    tell: Callable[[str], object] = print_message
     max_fps: Mapping[str, float | None] = field(default_factory=dict)
     """Of single sources, by name; the others have that of ``limits``."""
-
-    def limits_of(self, name: str) -> Limits:
-        """Return the limits of the source ``name``."""
-        return replace(self.limits, max_fps=self.max_fps.get(name, self.limits.max_fps))
 
 
 @dataclass(slots=True)
@@ -108,14 +97,12 @@ class MainLoop:
         order = WorkOrder(open_run, self._reports, stop.asked, recovery=plan.recovery)
         self._colour = order.colour
         self._outputs, self._stop, self._board = outputs, stop, board or StatusBoard()
-        self._workers = [
-            SourceWorker(
-                opening, replace(order, limits=plan.limits_of(opening.name)), self._board.pause_of(opening.name)
-            )
-            for opening in openings
-        ]
-        self._patience, self._print_losses = plan.patience, plan.print_losses
-        self._tell = plan.tell or (lambda text: None)
+        self._workers = []
+        for opening in openings:
+            limits = replace(plan.limits, max_fps=plan.max_fps.get(opening.name, plan.limits.max_fps))
+            pause = self._board.pause_of(opening.name)
+            self._workers.append(SourceWorker(opening, replace(order, limits=limits), pause))
+        self._plan, self._tell = plan, plan.tell
         self._running: dict[str, _Source] = {}
         self._failures: list[Exception] = []
         self._losses: list[Exception] = []
@@ -177,7 +164,7 @@ class MainLoop:
             case _:  # noted above
                 pass
         now = time.monotonic()
-        if all(now - other.reported_at <= self._patience.watchdog_s for other in self._running.values()):
+        if all(now - other.reported_at <= self._plan.watchdog_s for other in self._running.values()):
             self._feed_watchdog()
 
     def _deliver(self, report: FrameProcessed) -> None:
@@ -206,7 +193,7 @@ class MainLoop:
             self._emit((self._event(EventKind.SOURCE_BACK, report),))
 
     def _on_lost(self, report: SourceLost, source: _Source) -> None:
-        source.patience_s = self._patience.opening_s if report.opening else self._patience.driver_s
+        source.patience_s = self._plan.opening_s if report.opening else self._plan.driver_s
         self._set_state(report, SourceState.LOST, str(report.error))
         if not source.lost and (report.reopens or report.live):
             self._emit((self._event(EventKind.SOURCE_LOST, report, str(report.error)),))
@@ -220,7 +207,7 @@ class MainLoop:
         self._set_state(report, SourceState.ENDED, None if error is None else str(error))
         if isinstance(error, InputError | SourceLostError):
             self._losses.append(error)
-            if self._print_losses:
+            if self._plan.print_losses:
                 self._tell(str(error))
         elif error is not None:
             self._fail(error)
@@ -261,7 +248,7 @@ class MainLoop:
                 since=report.mono if changed else status.since,
                 reason=reason,
                 lost=status.lost + (changed and state is SourceState.LOST),
-                tracks=status.tracks if state in (SourceState.WATCHING, SourceState.DARK) else (),
-                presence=status.presence if state in (SourceState.WATCHING, SourceState.DARK) else None,
+                tracks=status.tracks if state.delivers else (),
+                presence=status.presence if state.delivers else None,
             )
         )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from fer_edge.daemon.board_recorder import BoardRecorder, BoardSink
 from fer_edge.protocols import EventSink, FrameRecorder
 from fer_edge.recording.annotate import Annotator
 from fer_edge.recording.trace import TraceWriter
@@ -18,6 +19,11 @@ from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks import open_sinks
 from fer_edge.status import StatusBoard
 from fer_edge.types import EmotionEvent, FrameResult
+
+_UPDATE_EVERY_S = 0.2
+"""Seconds between two updates of a source: the page and the metrics are read less often."""
+_FORGET_S = 2.0
+"""Time constant in seconds over which the frame rate is averaged."""
 
 
 class Outputs:
@@ -44,21 +50,15 @@ class Outputs:
             for sink in self._sinks:
                 sink.emit(event)
 
-    def close(self) -> None:
-        """Close every output; the first failure is raised after all were tried. Idempotent."""
-        failure = self.finish(None)
-        if failure is not None:
-            raise failure
-
     def finish(self, failure: Exception | None) -> Exception | None:
-        """Close every output, and return what failed first: ``failure``, if given, or else the first to close."""
+        """Close every output, and return what failed first: ``failure``, or else the first to close. Idempotent."""
         if self._closed:
             return failure
         self._closed = True
-        closers = [recorder.close for recorder in self._recorders] + [sink.close for sink in self._sinks]
-        for close in closers:
+        outputs: list[FrameRecorder | EventSink] = [*self._recorders, *self._sinks]
+        for output in outputs:
             try:
-                close()
+                output.close()
             except Exception as error:  # noqa: BLE001 - returned, for the caller to raise
                 failure = failure or error
         return failure
@@ -69,9 +69,9 @@ class Outputs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # The error that ended the block is more important than a failure to close.
-        with suppress(*(() if error is None else (OSError,))):
-            self.close()
+        failure = self.finish(None)
+        if failure is not None and error is None:  # an error that ended the block is more important
+            raise failure
 
 
 def open_outputs(
@@ -92,7 +92,7 @@ def open_outputs(
     output = settings.output
     recorders: list[FrameRecorder] = [BoardRecorder(board, anonymous=output.privacy == "aggregate"), *also]
     with ExitStack() as opened:  # closes those already open when the next one is refused
-        sinks = opened.enter_context(open_sinks(settings, board, live=live, also=[BoardSink(board)], stop=stop))
+        sinks = opened.enter_context(open_sinks(settings, board, live=live, stop=stop))
         if output.trace is not None:
             trace = TraceWriter(Path(output.trace), name_sources=len(settings.uris) > 1)
             recorders.append(opened.enter_context(trace))
@@ -118,3 +118,58 @@ class VideoRecorder:
     def close(self) -> None:
         """Finish the video."""
         self._video.close()
+
+
+class BoardRecorder:
+    """Puts size, rate and time of each source's frames on the board; its tracks and presence unless ``anonymous``."""
+
+    def __init__(self, board: StatusBoard, *, anonymous: bool) -> None:
+        self._board, self._anonymous = board, anonymous
+        self._rates: dict[str, _Rate] = {}
+
+    def record(self, result: FrameResult) -> None:
+        """Update the board if the last update is long enough ago."""
+        rate = self._rates.setdefault(result.frame.source, _Rate())
+        if not rate.count(time.monotonic()):
+            return
+        status = self._board.source(result.frame.source)
+        self._board.update_source(
+            replace(
+                status,
+                size=(result.frame.width, result.frame.height),
+                last_frame_at=rate.at,
+                fps=rate.per_s,
+                tracks=() if self._anonymous else result.tracks,
+                presence=None if self._anonymous else result.presence,
+            )
+        )
+
+    def close(self) -> None:
+        """Do nothing: no resource is held."""
+
+
+class _Rate:
+    """Frame rate over the last seconds."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+        self.per_s = 0.0
+        self._frames = 0
+
+    def count(self, now: float) -> bool:
+        """Count one frame; return whether the rate was updated."""
+        self._frames += 1
+        if self.at is None:
+            self.at, self._frames = now, 0
+            return True
+        elapsed_s = now - self.at
+        if elapsed_s < _UPDATE_EVERY_S:
+            return False
+        if elapsed_s > _FORGET_S:  # the source was lost: the rate starts again
+            self.at, self.per_s, self._frames = now, 0.0, 0
+            return True
+        newest = self._frames / elapsed_s
+        weight = min(1.0, elapsed_s / _FORGET_S) if self.per_s else 1.0
+        self.per_s += weight * (newest - self.per_s)
+        self.at, self._frames = now, 0
+        return True

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 from msgspec import structs
 
-from fer_edge.daemon.current_model import open_bundle
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.pipeline import Pipeline, SourceRun
 from fer_edge.protocols import Classifier, FrameSource
@@ -17,23 +14,6 @@ from fer_edge.sources import NamedSource
 from fer_edge.status import StatusBoard
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import RuntimeStatus
-
-
-@contextmanager
-def open_model(settings: RuntimeSettings, stop: threading.Event | None = None) -> Iterator[ModelBundle | None]:
-    """Return the bundle of ``settings``, whose variant was tried, as a context manager; None without a classifier.
-
-    ``stop`` ends the trial early, since the program then ends.
-
-    Raises:
-        InputError: If the bundle does not exist.
-        ModelError: If the bundle or its variant is refused.
-    """
-    if not settings.emotion.enabled:
-        yield None
-        return
-    with open_bundle(settings, stop) as bundle:
-        yield bundle
 
 
 class Pipelines:

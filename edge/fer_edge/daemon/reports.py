@@ -26,7 +26,7 @@ class SourceWatched(Report):
 
 @dataclass(frozen=True, slots=True)
 class SourceAlive(Report):
-    """It gave a frame that is not processed, as while it is dark."""
+    """Its worker and its driver respond: a frame is not processed, as while it is dark, or a call has returned."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,11 +62,6 @@ class SourceLost(Report):
 @dataclass(frozen=True, slots=True)
 class SourcePaused(Report):
     """It was closed, because it is to be paused."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceReleased(Report):
-    """Its driver has returned from every call: it may be opened again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from fer_edge.chip.budget import ChipMonitor
-from fer_edge.daemon.current_model import recover
-from fer_edge.daemon.loop import DriverHungError, MainLoop, Patience, Plan
+from fer_edge.daemon.current_model import open_model, recover
+from fer_edge.daemon.loop import DriverHungError, MainLoop, Plan
 from fer_edge.daemon.outputs import Outputs, open_outputs
-from fer_edge.daemon.pipelines import Pipelines, open_model
+from fer_edge.daemon.pipelines import Pipelines
 from fer_edge.daemon.signals import StopRequest
 from fer_edge.daemon.summary import ProgressRecorder, print_if_read, run_summary, status_line
 from fer_edge.errors import InputError, OutputError, SourceLostError
@@ -21,12 +24,13 @@ from fer_edge.frames import Limits
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.pipeline import reported_labels
 from fer_edge.protocols import FrameRecorder
-from fer_edge.recording.trace import StatsWriter, combined_stats
+from fer_edge.recording.trace import combined_stats, write_stats
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.line_file import STANDARD_OUTPUT
 from fer_edge.sources import Opening, first_to_open, named_sources, open_sources
 from fer_edge.sources.base import DEFAULT_FPS
 from fer_edge.status import ModelStatus, StatusBoard
+from fer_edge.system.files import PendingFile
 from fer_edge.system.messages import print_message
 from fer_edge.system.notify import Notifier
 from fer_edge.types import RuntimeStatus
@@ -99,27 +103,22 @@ class Session:
                 self._updates = stack.enter_context(self._open_updates(pipelines, bundle))
             openings, fps = self._await_sources(openings, pipelines)
             if not openings:
-                return self._none_left()
-            self._board.set_model(_model_status(bundle, settings.model.variant, labels))
-            self._open_page(stack)
+                lost = None if self._stop.asked.is_set() else self._lost[0]
+                return Outcome(lost, self._reported(lost), [])
+            if bundle is not None:
+                manifest = bundle.manifest
+                self._board.set_model(ModelStatus(manifest.name, manifest.version, settings.model.variant, labels))
+            self._open_page(stack, labels)
             stats = None
             if settings.output.stats is not None:
-                stats = StatsWriter(Path(settings.output.stats))
-                stack.callback(stats.close)
+                stats = PendingFile(Path(settings.output.stats))  # created now, so that a bad path fails at once
+                stack.callback(stats.discard)
             zones = {source.name: tuple(source.settings.zones) for source in self._sources}
             for opening in openings:
                 self._board.update_source(replace(self._board.source(opening.name), zones=zones[opening.name]))
             live = settings.source.realtime or any(opening.reopens for opening in openings)
             outputs = stack.enter_context(
-                open_outputs(
-                    settings,
-                    self._board,
-                    fps,
-                    labels,
-                    live=live,
-                    also=self._recorders,
-                    stop=self._stop.asked,
-                )
+                open_outputs(settings, self._board, fps, labels, live=live, also=self._recorders, stop=self._stop.asked)
             )
             if live and settings.records_pictures:
                 print_message(f"the people in view are recorded in {settings.output.annotate} (output.annotate)")
@@ -160,34 +159,30 @@ class Session:
             self._settings, bundle, watch, lambda: pipelines.statuses().values(), self._board, self._stop.reload
         )
 
-    def _open_page(self, stack: ExitStack) -> None:
+    def _open_page(self, stack: ExitStack, labels: Sequence[str]) -> None:
         """Start the status page if it is enabled."""
         settings, aggregate = self._settings, self._settings.output.privacy == "aggregate"
         if not settings.web.enabled:
             return
-        from fer_edge.web import History, PageRecorder, Previews, open_web, stale_after
+        from fer_edge.web import History, Previews, open_web, stale_after
 
         history = History(max(60.0, settings.output.aggregate_s), finished_only=True) if aggregate else History()
-        previews = Previews(self._board.snapshot(with_runtimes=False).model.labels) if settings.web.preview else None
+        previews = Previews(labels) if settings.web.preview else None
         stale_after_s = max(stale_after(source.settings) for source in self._sources)
         server = stack.enter_context(
-            open_web(settings.web, self._board.snapshot, history, previews, stale_after_s=stale_after_s)
+            open_web(settings.web, self._board, history, previews, stale_after_s=stale_after_s)
         )
         shows = "; it shows the pictures of the cameras (web.preview)" if settings.shows_pictures else ""
         print_message(f"status page at {server.url}{shows}")
-        self._recorders.append(PageRecorder(history, previews))
+        self._recorders += [history] if previews is None else [history, previews]
 
     def _open_window(self, stack: ExitStack, labels: Sequence[str]) -> None:
         """Open the live window if it is asked for. Closing it ends the run as Ctrl-C does."""
         if self._show:
-            from fer_edge.recording.window import LiveWindow, interrupt
+            from fer_edge.recording.window import LiveWindow
 
+            interrupt = partial(os.kill, os.getpid(), signal.SIGINT)
             self._recorders.append(stack.enter_context(LiveWindow(labels, interrupt)))
-
-    def _none_left(self) -> Outcome:
-        if self._stop.asked.is_set():
-            return Outcome(None, False, [])
-        return Outcome(self._lost[0], self._reported(self._lost[0]), [])
 
     def _supervise(
         self, openings: Sequence[Opening], pipelines: Pipelines, outputs: Outputs, *, live: bool
@@ -211,9 +206,15 @@ class Session:
 
         self._board.set_ready()
         self._notifier.ready()
-        patience = Patience(driver_s, driver_s + 3 * timeout_s, watchdog_s)
-        max_fps = {source.name: source.settings.max_fps for source in self._sources}
-        plan = Plan(self._limits, recovery, patience, print_losses=self._several, max_fps=max_fps)
+        plan = Plan(
+            self._limits,
+            recovery,
+            driver_s=driver_s,
+            opening_s=driver_s + 3 * timeout_s,
+            watchdog_s=watchdog_s,
+            print_losses=self._several,
+            max_fps={source.name: source.settings.max_fps for source in self._sources},
+        )
         loop = MainLoop(openings, pipelines.open, outputs, self._stop, plan, self._board)
         failure = loop.run(on_tick, self._notifier.watchdog)
         if isinstance(failure, DriverHungError):
@@ -232,14 +233,14 @@ class Session:
             print_message(str(error))
 
     def _finish(
-        self, failure: Exception | None, outputs: Outputs, stats: StatsWriter | None, pipelines: Pipelines
+        self, failure: Exception | None, outputs: Outputs, stats: PendingFile | None, pipelines: Pipelines
     ) -> Outcome:
         statuses = pipelines.statuses()
         # A failure that was already printed must not hide that an output could not be closed.
         failure = outputs.finish(None if self._reported(failure) else failure) or failure
         if stats is not None:
             try:
-                stats.write(combined_stats(statuses, by_source=self._several))
+                write_stats(stats, combined_stats(statuses, by_source=self._several))
             except OutputError as error:
                 failure = error if failure is None or self._reported(failure) else failure
         if self._settings.output.events != STANDARD_OUTPUT and (failure is None or self._reported(failure)):
@@ -250,9 +251,3 @@ class Session:
         """Return whether it was printed when it happened: one of several sources was lost, and the others continued."""
         lost = isinstance(failure, InputError | SourceLostError) and not isinstance(failure, DriverHungError)
         return self._several and lost
-
-
-def _model_status(bundle: ModelBundle | None, variant: str, labels: tuple[str, ...]) -> ModelStatus:
-    if bundle is None:
-        return ModelStatus()
-    return ModelStatus(bundle.manifest.name, bundle.manifest.version, variant, labels)

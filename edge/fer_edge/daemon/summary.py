@@ -17,7 +17,7 @@ from fer_edge.types import FrameResult, InterpreterInfo, RuntimeStatus
 
 def status_line(status: DaemonStatus) -> str:
     """Return the state of the sources in one line: ``1 of 2 sources watched; door lost: nothing listens at …``."""
-    watched = sum(source.delivers for source in status.sources)
+    watched = sum(source.state.delivers for source in status.sources)
     parts = [f"{watched} of {len(status.sources)} {'source' if len(status.sources) == 1 else 'sources'} watched"]
     for source in status.sources:
         if source.state is not SourceState.WATCHING:

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
-from fer_edge.daemon.current_model import boot_id, quietly
+from fer_edge.daemon.current_model import boot_id, failures_printed
 from fer_edge.errors import FerEdgeError
 from fer_edge.model.bundle import ModelBundle
 from fer_edge.settings.runtime import RuntimeSettings
@@ -43,10 +43,8 @@ class Updates(Closing):
 
     Args:
         settings: With ``update.url``.
-        bundle: The bundle in use.
         watch: The classifiers of the sources.
         statuses: Returns the counts and times of each source.
-        board: Gets the status of the update.
         reload: Asks for a reload.
     """
 
@@ -73,18 +71,11 @@ class Updates(Closing):
         self._shadow_at, self._shadow_of = math.inf, ""
         self._reload_at = now
         self._claim: int | None = None
-        quietly(self._begin)
+        with failures_printed():
+            self._claim = self._store.claim()
+            if self._claim is not None and self.state.probation is not None:
+                self._store.update(running=boot_id())
         self._publish()
-
-    def _begin(self) -> None:
-        self._claim = self._store.claim()
-        if self._claim is not None and self.state.probation is not None:
-            self._store.update(running=boot_id())
-
-    @property
-    def version(self) -> str | None:
-        """The version in use; None for the model of the settings."""
-        return self._version
 
     def poll(self, now: float) -> None:
         """Do what is due. Raises ModelHungError if the model hangs, after the previous version was restored."""
@@ -94,7 +85,8 @@ class Updates(Closing):
         seen = self._store.signature()
         if seen != self._seen:
             self._seen = seen
-            quietly(self._read)
+            with failures_printed():
+                self.state = self._store.state()
             self._publish()
         if self._store.version != self._version:
             if now >= self._reload_at:
@@ -104,7 +96,8 @@ class Updates(Closing):
         if self._claim is None:
             return
         self._poller.poll(now)
-        quietly(lambda: self._take_further(now))
+        with failures_printed():
+            self._take_further(now)
         if self.state.probation is not None and self.state.probation == self._version:
             self._judge(now, self._version)
 
@@ -115,7 +108,8 @@ class Updates(Closing):
         claim, self._claim = self._claim, None
         if claim is not None:
             if self.state.probation is not None:
-                quietly(lambda: self._store.update(running=None))
+                with failures_printed():
+                    self._store.update(running=None)
             os.close(claim)
 
     def _publish(self) -> None:
@@ -123,9 +117,6 @@ class Updates(Closing):
         compared = shadow.compared if shadow is not None else None
         agreement = compared.agreed / compared.crops if compared is not None and compared.crops else None
         self._board.set_update(UpdateStatus(state.phase, state.candidate, state.offered, agreement, state.problem))
-
-    def _read(self) -> None:
-        self.state = self._store.state()
 
     def _take_further(self, now: float) -> None:
         """Compare a candidate with the version in use, and use it afterwards."""
@@ -193,12 +184,14 @@ class Updates(Closing):
         if slow is not None:
             self._refuse(version, slow)
         elif now - self._started_at >= self._settings.probation_s:
-            quietly(lambda: self._store.settle(version))
+            with failures_printed():
+                self._store.settle(version)
             print_message(f"update: {version} has passed its probation")
 
     def _refuse(self, version: str, reason: str) -> None:
         print_message(f"update: {version} is not used any more: {reason}")
-        quietly(lambda: self._store.refuse(version, reason))
+        with failures_printed():
+            self._store.refuse(version, reason)
 
     def _frame_ms(self) -> float:
         """Return the 95th percentile of the time of a frame, of the slowest source, milliseconds."""

@@ -95,9 +95,8 @@ class Watcher(Closing):
                 pipelines.load(each.name)
         openings = open_sources(named, realtime=settings.source.realtime, stop=self._stop.asked)
         sink = self._events if on_event is None else _Callback(on_event)
-        plan = Plan(
-            Limits(), settings.recovery, max_fps={each.name: each.settings.max_fps for each in named}, tell=None
-        )
+        max_fps = {each.name: each.settings.max_fps for each in named}
+        plan = Plan(Limits(), settings.recovery, max_fps=max_fps, tell=lambda _: None)
         self._loop = MainLoop(openings, pipelines.open, Outputs([sink]), self._stop, plan)
         self._thread = DriverThread(self._run, "watcher")
         self._thread.start()
@@ -169,7 +168,7 @@ class _EventQueue(ClosingSink):
         self._events: deque[EmotionEvent] = deque()
         self._ended = False
         self._changed = threading.Condition()
-        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
 
     def emit(self, event: EmotionEvent) -> None:
         with self._changed:
@@ -200,18 +199,13 @@ class _EventQueue(ClosingSink):
                     return self._events.popleft()
                 if self._ended:
                     return None
-                future = loop.create_future()
-                self._waiting.append((loop, future))
-            await future
+                changed = asyncio.Event()
+                self._waiting.append((loop, changed))
+            await changed.wait()
 
     def _wake(self) -> None:
         self._changed.notify_all()
-        for loop, future in self._waiting:
+        for loop, changed in self._waiting:
             with suppress(RuntimeError):  # its loop was closed
-                loop.call_soon_threadsafe(_finish, future)
+                loop.call_soon_threadsafe(changed.set)
         self._waiting.clear()
-
-
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

@@ -17,7 +17,6 @@ from fer_edge.daemon.reports import (
     SourceEnded,
     SourceLost,
     SourcePaused,
-    SourceReleased,
     SourceReopening,
     SourceWatched,
     TracksEnded,
@@ -80,7 +79,7 @@ class SourceWorker:
 
     def __init__(self, opening: Opening, order: WorkOrder, pause: threading.Event | None = None) -> None:
         self.name = opening.name
-        self._opening, self._order = opening, order
+        self._opening, self._order, self._post = opening, order, order.reports.put
         self._pause = pause if pause is not None and opening.reopens else threading.Event()
         self._halt = _Halt(order.stop, self._pause)
         self._backoff = Backoff(order.recovery.retry_min_s, order.recovery.retry_max_s)
@@ -118,7 +117,7 @@ class SourceWorker:
             except (InputError, SourceLostError) as error:
                 self._report_lost(error)
                 self._wait_until_released()
-                self._post(SourceReleased(self.name))
+                self._post(SourceAlive(self.name))
                 if self._order.stop.wait(self._next_wait_s()) or self._spent():
                     return
             if self._pause.is_set():
@@ -221,6 +220,3 @@ class SourceWorker:
     def _spent(self) -> bool:
         left = self._left()
         return self._order.stop.is_set() or left.duration_s == 0 or left.max_frames == 0
-
-    def _post(self, report: Report) -> None:
-        self._order.reports.put(report)

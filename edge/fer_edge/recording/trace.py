@@ -91,15 +91,7 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
         "pipeline_cpu_s": round(status.pipeline_cpu_s, 4),
         "rss_mb": None if math.isnan(status.rss_mb) else round(status.rss_mb, 1),
         "interpreter": status.interpreter and dataclasses.asdict(status.interpreter),
-        "stages": {
-            name: {
-                "p50_ms": round(stage.p50_ms, 3),
-                "p95_ms": round(stage.p95_ms, 3),
-                "p99_ms": round(stage.p99_ms, 3),
-                "calls": stage.calls,
-            }
-            for name, stage in status.stages.items()
-        },
+        "stages": stages_table(status),
         "zones": {
             name: {
                 "entered": zone.entered,
@@ -107,6 +99,14 @@ def stats_table(status: RuntimeStatus) -> dict[str, Any]:
             }
             for name, zone in status.zones.items()
         },
+    }
+
+
+def stages_table(status: RuntimeStatus) -> dict[str, dict[str, float]]:
+    """Return percentiles in milliseconds and the number of calls for each stage of one run."""
+    columns = ("p50_ms", "p95_ms", "p99_ms", "calls")
+    return {
+        name: {column: round(getattr(stage, column), 3) for column in columns} for name, stage in status.stages.items()
     }
 
 
@@ -133,26 +133,12 @@ def combined_stats(statuses: Mapping[str, RuntimeStatus], *, by_source: bool) ->
     }
 
 
-class StatsWriter:
-    """The ``--stats`` file. Its temporary file is created before the run, so that a bad path fails at once.
-
-    Raises:
-        OutputError: if the file cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = PendingFile(path)
-
-    def write(self, table: Mapping[str, Any]) -> None:
-        """Write ``table`` as indented JSON and move the file to its final path."""
-        try:
-            with open(self._file.temporary, "w", encoding="utf-8", opener=open_output) as stream:
-                stream.write(json.dumps(table, indent=2, ensure_ascii=False) + "\n")
-        except OSError as error:
-            self._file.discard()
-            raise OutputError(f"{self._file.path}: cannot write the stats: {error.strerror}") from error
-        self._file.commit()
-
-    def close(self) -> None:
-        """Delete the temporary file if nothing was written. Idempotent."""
-        self._file.discard()
+def write_stats(file: PendingFile, table: Mapping[str, Any]) -> None:
+    """Write ``table`` to ``file`` as indented JSON and move it to its final path. Raises OutputError."""
+    try:
+        with open(file.temporary, "w", encoding="utf-8", opener=open_output) as stream:
+            stream.write(json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        file.discard()
+        raise OutputError(f"{file.path}: cannot write the stats: {error.strerror}") from error
+    file.commit()

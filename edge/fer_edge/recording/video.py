@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _MAX_REPEAT_S = 10.0
 """Longest gap in a live source that the annotated video fills by repeating the last picture."""
-_TIME_BASE = 90_000
 _CODECS = {
     # suffix: container, codec, its options
     ".mp4": ("mp4", "libx264", {"preset": "ultrafast", "crf": "23"}),
@@ -65,7 +64,7 @@ class AnnotatedVideo(Closing):
     """
 
     def __init__(self, path: Path, fps: float) -> None:
-        check_video_name(path)
+        _check_name(path)
         self._file = PendingFile(path, seekable=True)
         self._fps = fps
         self._writer: _Writer | None = None
@@ -128,13 +127,7 @@ class AnnotatedVideo(Closing):
         return self._failure
 
 
-def check_video_name(path: Path) -> None:
-    """Check that a video can be written under this name.
-
-    Raises:
-        InputError: if the file name ends in neither .mp4 nor .webm, or in .mp4 without PyAV, or the path is not valid
-            UTF-8.
-    """
+def _check_name(path: Path) -> None:
     suffix = path.suffix.lower()
     if suffix not in _CODECS:
         raise InputError(f"{path}: an annotated video must be named .mp4 or .webm")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import select
-import signal
 import subprocess
 import sys
 import threading
@@ -122,11 +120,6 @@ class LiveWindow(Closing):
             self._process.wait(_MAX_CLOSING_S)
             return
         self._process.kill()
-
-
-def interrupt() -> None:
-    """End the run as Ctrl-C does."""
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 def _start_process() -> subprocess.Popen[bytes]:

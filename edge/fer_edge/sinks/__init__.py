@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fer_edge.protocols import EventSink
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.sinks.aggregate import AggregatingSink
-from fer_edge.sinks.base import ManagedSink, Pace
-from fer_edge.sinks.console import encode_local_line, encode_text_line
+from fer_edge.sinks.base import ManagedSink, Pace, numbered
+from fer_edge.sinks.console import encode_text_line
 from fer_edge.sinks.event_json import encode_json, encode_json_line
 from fer_edge.sinks.line_file import STANDARD_OUTPUT, LineFile
-from fer_edge.sinks.numbering import numbered
 from fer_edge.sinks.queued import AT_ONCE, Batching, DirectSink, Encode, QueuedSink
 from fer_edge.status import StatusBoard
 from fer_edge.system.extras import require_extra
@@ -27,21 +26,17 @@ _MIB = 2**20
 
 
 class SinkGroup(ManagedSink):
-    """Several sinks as one.
+    """Several sinks as one; ``tell`` is called with each event first and must not block."""
 
-    Args:
-        sinks: The sinks.
-        also: Further sinks that take the same events and never block.
-    """
-
-    def __init__(self, sinks: Sequence[ManagedSink], also: Sequence[EventSink] = ()) -> None:
-        self._sinks, self._also = tuple(sinks), tuple(also)
+    def __init__(self, sinks: Sequence[ManagedSink], tell: Callable[[EmotionEvent], None]) -> None:
+        self._sinks, self._tell = tuple(sinks), tell
 
     def emit(self, event: EmotionEvent) -> None:
         """Number ``event`` and emit it to every sink, then raise the first error (such as OutputError) of any."""
         failures = []
         event = numbered(event)
-        for sink in (*self._also, *self._sinks):
+        self._tell(event)
+        for sink in self._sinks:
             try:
                 sink.emit(event)
             except OSError as error:
@@ -63,27 +58,21 @@ class SinkGroup(ManagedSink):
         """Close every sink, then raise the first error of any."""
         self.start_closing()
         with ExitStack() as stack:
-            for sink in (*self._also, *self._sinks):
+            for sink in self._sinks:
                 stack.callback(sink.close)
 
 
 def open_sinks(
-    settings: RuntimeSettings,
-    board: StatusBoard,
-    *,
-    live: bool,
-    also: Sequence[EventSink] = (),
-    stop: threading.Event | None = None,
+    settings: RuntimeSettings, board: StatusBoard, *, live: bool, stop: threading.Event | None = None
 ) -> ManagedSink:
     """Open all sinks that the settings name, as one.
 
-    With ``output.privacy = "aggregate"`` every sink, ``also`` included, gets counts instead of the events of a person.
+    With ``output.privacy = "aggregate"`` every sink and ``board`` get counts instead of the events of a person.
 
     Args:
-        board: Shows the status of each sink.
+        board: Shows the newest events, and the status of each sink.
         live: If true, no sink blocks the caller. Otherwise a sink blocks until it has room, which ends 5 s after
             ``stop`` is set.
-        also: Further sinks that take the same events and never block.
 
     Raises:
         FerEdgeError: if an extra is missing, a password file cannot be read or an events file cannot be written.
@@ -91,22 +80,18 @@ def open_sinks(
     pace = Pace(live=live, stop=stop)
     with ExitStack() as opened:  # closes the sinks already open if the next one fails
         sinks: list[ManagedSink] = []
-        for sink in _open_each(settings, board, pace, live=live):
+        for sink in _open_each(settings, board, pace):
             sinks.append(opened.enter_context(sink))
             board.watch_sink(sink.status)
         opened.pop_all()
-    group = SinkGroup(sinks, also)
+    group = SinkGroup(sinks, board.tell)
     if settings.output.privacy != "aggregate":
         return group
-
-    def names() -> list[str]:
-        return [source.name for source in board.snapshot(with_runtimes=False).sources]
-
-    return AggregatingSink(group, settings.output.aggregate_s, live=live, sources=names)
+    return AggregatingSink(group, settings.output.aggregate_s, live=live, sources=board.source_names)
 
 
 def _open_each(
-    settings: RuntimeSettings, board: StatusBoard, pace: Pace, *, live: bool
+    settings: RuntimeSettings, board: StatusBoard, pace: Pace
 ) -> Iterator[QueuedSink | DirectSink | MqttSink]:
     """Open each sink that the settings name. Errors that can be detected without a connection are raised at once."""
     output, hook = settings.output, settings.webhook
@@ -119,7 +104,7 @@ def _open_each(
     if output.events != STANDARD_OUTPUT:
         # A file descriptor, not ``sys.stdout``: a reader that stops reading would block Python's buffer for all
         # threads.
-        encode = encode_local_line if live else encode_text_line
+        encode = partial(encode_text_line, local_time=pace.live)
         yield _line_sink(LineFile(STANDARD_OUTPUT), encode, "console", settings, pace)
     # Imported here: a daemon without these sinks does not load paho, http.client and ssl.
     if settings.mqtt.host is not None:

@@ -76,7 +76,6 @@ class AggregatingSink(ManagedSink):
     times do not show when a person appeared.
 
     Args:
-        sink: Gets the counts.
         every_s: Length of an interval, in seconds.
         live: If true, intervals are measured by the monotonic clock from the start, and counts are emitted for every
             source even if no face was seen. Otherwise they are measured by the source's media time.

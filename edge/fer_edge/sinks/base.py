@@ -1,10 +1,13 @@
-"""What all sinks share: their base class, whether a full one blocks the pipeline, and the report of lost events."""
+"""What all sinks share: base class, numbers of events, whether a full sink blocks, and the report of lost events."""
 
 from __future__ import annotations
 
+import itertools
+import secrets
 import threading
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 from fer_edge.errors import OutputError
 from fer_edge.protocols import ClosingSink
@@ -17,8 +20,13 @@ POLL_S = 0.2
 DRAIN_S = 5.0
 """Time in seconds for sending what is queued, once a sink is being closed."""
 
+SESSION = secrets.token_hex(8)
+"""Identifies this process among all runs of all devices. Random: a device's clock may be wrong after a start."""
+
 _RESERVE_S = 1.5
 """Seconds that remain after the drain for saying goodbye to a broker, and for writing the other files."""
+_numbers = itertools.count(1)
+"""Of the process and not of a group of sinks, because a reload opens new sinks in the same session."""
 
 
 class ManagedSink(ClosingSink, ABC):
@@ -62,6 +70,17 @@ class Pace:
         if self._stopped_at is None:
             self._stopped_at = time.monotonic()
         return time.monotonic() < self._stopped_at + self.drain_s
+
+
+def numbered(event: EmotionEvent) -> EmotionEvent:
+    """Return ``event`` with the session and the next number: a receiver finds events that are lost or arrive twice.
+
+    >>> from fer_edge.types import EventKind
+    >>> first, second = (numbered(EmotionEvent(EventKind.HEARTBEAT, "cam0", 1.7e9, 0.0)) for _ in range(2))
+    >>> first.session == second.session, second.sequence - first.sequence
+    (True, 1)
+    """
+    return replace(event, session=SESSION, sequence=next(_numbers))
 
 
 def report_lost(problem: str, count: int, item: str, *, fail: bool) -> None:

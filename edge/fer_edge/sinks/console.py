@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TextIO
 
-from fer_edge.errors import OutputError
-from fer_edge.protocols import ClosingSink
 from fer_edge.settings.redaction import redacted
 from fer_edge.system.messages import printable
 from fer_edge.types import UNCERTAIN, EmotionEvent, EventKind, FaceCounts
@@ -15,31 +12,9 @@ _KINDS = {EventKind.SOURCE_LOST: "lost", EventKind.SOURCE_BACK: "back"}
 """Other words than those of the event format."""
 
 
-class ConsoleSink(ClosingSink):
-    """Write each event to ``stream`` as one line, flushed at once so that a journal or pipe gets it without delay."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def emit(self, event: EmotionEvent) -> None:
-        """Write one line. Raises OutputError; BrokenPipeError if the reader has closed the pipe."""
-        try:
-            self._stream.write(event_line(event) + "\n")
-            self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise OutputError(f"standard output: cannot write: {error.strerror}") from error
-
-
-def encode_text_line(event: EmotionEvent) -> bytes:
-    """Return ``event_line`` of ``event`` in UTF-8, with a newline."""
-    return event_line(event).encode() + b"\n"
-
-
-def encode_local_line(event: EmotionEvent) -> bytes:
-    """Return ``event_line`` of ``event`` with local time, in UTF-8, with a newline."""
-    return event_line(event, local_time=True).encode() + b"\n"
+def encode_text_line(event: EmotionEvent, *, local_time: bool = False) -> bytes:
+    """Return ``event_line`` in UTF-8, with a newline."""
+    return event_line(event, local_time=local_time).encode() + b"\n"
 
 
 def event_line(event: EmotionEvent, *, local_time: bool = False) -> str:

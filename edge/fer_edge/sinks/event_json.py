@@ -110,6 +110,8 @@ _TYPES: dict[tuple[str, ...], dict[str, str | list[str]]] = {
     ("counts",): {"track": "null", "emotion": "null", "previous": "null", "confidence": "null"},
 }
 """JSON types that the fields of an event have, by kind."""
+_OPTIONAL = ("zone", "faces", "valence", "arousal", "reason", "session", "sequence")
+"""Fields that are absent from the JSON if they are None."""
 
 
 def event_schema() -> dict[str, Any]:
@@ -174,6 +176,7 @@ def time_text(at: float) -> str:
 
 def _to_struct(event: EmotionEvent) -> EventJson:
     synced = clock_synced()
+    optional = {name: value for name in _OPTIONAL if (value := getattr(event, name)) is not None}
     return EventJson(
         v=1,
         kind=event.kind,
@@ -184,15 +187,9 @@ def _to_struct(event: EmotionEvent) -> EventJson:
         confidence=None if event.confidence is None else round(event.confidence, 4),
         at=time_text(event.at),
         mono=round(event.mono, 3),
-        zone=UNSET if event.zone is None else event.zone,
-        faces=UNSET if event.faces is None else event.faces,
-        valence=UNSET if event.valence is None else event.valence,
-        arousal=UNSET if event.arousal is None else event.arousal,
-        reason=UNSET if event.reason is None else event.reason,
         counts=UNSET if event.counts is None else _counts(event.counts),
         clock_synced=UNSET if synced is None else synced,
-        session=UNSET if event.session is None else event.session,
-        sequence=UNSET if event.sequence is None else event.sequence,
+        **optional,
     )
 
 

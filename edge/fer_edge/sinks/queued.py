@@ -74,7 +74,6 @@ class QueuedSink(ManagedSink):
     """Queue events for ``transport``, in order.
 
     Args:
-        transport: The output.
         encode: Returns an event in the form that ``transport`` sends; called when the event is emitted.
         name: Its name in the status and in messages.
         max_queued: Maximum number of queued events, not counting the batch being sent (up to 256).

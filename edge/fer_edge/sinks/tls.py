@@ -17,9 +17,6 @@ def tls_context(
 
     Args:
         name: How messages name a file, with ``{}`` for ca, cert or key: ``mqtt.{}_file``.
-        ca_file: Certificates of the authorities.
-        cert_file: Certificate of this client.
-        key_file: Its private key.
 
     Raises:
         ConfigError: if a file cannot be used.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
@@ -198,9 +198,7 @@ def _file(name: str) -> bytes:
 
 def _login_form(message: str, refusal: Response | None = None) -> Response:
     page = _file("login.html").replace(b"{message}", message.encode())
-    if refusal is None:
-        return Response(HTTPStatus.OK, page, _HTML)
-    return Response(refusal.status, page, _HTML, refusal.headers)
+    return replace(refusal or Response(HTTPStatus.OK), body=page, content_type=_HTML)
 
 
 def _cookie(environ: Mapping[str, Any]) -> str:

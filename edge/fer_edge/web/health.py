@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
+from typing import NamedTuple
 
 from fer_edge.settings.redaction import redacted
 from fer_edge.settings.source import SourceSettings
-from fer_edge.status import DaemonStatus, SourceStatus
+from fer_edge.status import DaemonStatus, SourceState, SourceStatus
 
 STALE_AFTER_S = 30.0
 """Default age of the newest frame at which a source counts as stalled; see ``stale_after``."""
@@ -17,27 +17,7 @@ _FACE_STAGES = ("detect_region", "crop", "classify", "age_at_event")
 """Stages that run only for a face: their number of calls reveals when someone was present."""
 
 
-class Condition(StrEnum):
-    """State of a source, derived from its reported state and the age of its newest frame."""
-
-    OPENING = "opening"
-    WATCHING = "watching"
-    STALLED = "stalled"
-    """Reported as watching, but the newest frame is old: processing hangs."""
-    DARK = "dark"
-    """Frames arrive, but are too dark to detect faces."""
-    PAUSED = "paused"
-    LOST = "lost"
-    ENDED = "ended"
-
-    @property
-    def delivers(self) -> bool:
-        """Whether frames arrive and are processed."""
-        return self in (Condition.WATCHING, Condition.DARK)
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(NamedTuple):
     """Result of a health check.
 
     Attributes:
@@ -59,32 +39,30 @@ def stale_after(source: SourceSettings) -> float:
     return source.timeout_s + (1.0 / source.max_fps if source.max_fps else 0.0) + _SLACK_S
 
 
-def condition(source: SourceStatus, now: float, stale_after_s: float) -> Condition:
-    """Return the condition of ``source`` at ``now``, monotonic seconds."""
-    if not source.delivers:
-        return Condition(source.state.value)
+def condition(source: SourceStatus, now: float, stale_after_s: float) -> SourceState:
+    """Return the state of ``source`` at ``now``, monotonic seconds: ``STALLED`` if its newest frame is old."""
     # A source that was just opened has no frame yet.
     newest = source.since if source.last_frame_at is None else max(source.since, source.last_frame_at)
-    return Condition(source.state.value) if now - newest <= stale_after_s else Condition.STALLED
+    return SourceState.STALLED if source.state.delivers and now - newest > stale_after_s else source.state
 
 
 def health(status: DaemonStatus, stale_after_s: float = STALE_AFTER_S) -> Health:
     """Return whether the daemon makes progress, from the states of its sources and the age of their frames."""
     found = [(source, condition(source, status.mono, stale_after_s)) for source in status.sources]
-    conditions = [(source, state) for source, state in found if state is not Condition.PAUSED]
+    conditions = [(source, state) for source, state in found if state is not SourceState.PAUSED]
     if found and not conditions:
         return Health(True, ())
     delivering = any(state.delivers and source.last_frame_at is not None for source, state in conditions)
-    stalled = any(state is Condition.STALLED for _, state in conditions)
+    stalled = any(state is SourceState.STALLED for _, state in conditions)
     reasons = [_reason(source, state, status.mono) for source, state in conditions if not state.delivers]
     if not delivering:
         reasons.insert(0, "no source delivers frames")
     return Health(delivering and not stalled, tuple(reasons))
 
 
-def _reason(source: SourceStatus, found: Condition, now: float) -> str:
+def _reason(source: SourceStatus, found: SourceState, now: float) -> str:
     name = redacted(source.name)
-    if found is Condition.STALLED:
+    if found is SourceState.STALLED:
         newest = source.since if source.last_frame_at is None else source.last_frame_at
         return f"{name}: stalled, no frame for {now - newest:.0f} s"
     why = f": {redacted(source.reason)}" if source.reason else ""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from fer_edge.types import UNCERTAIN, TrackedEmotion
+from fer_edge.system.closing import Closing
+from fer_edge.types import UNCERTAIN, FrameResult, TrackedEmotion
 
 SPAN_S = 3600.0
 """Length of the history, seconds."""
@@ -40,8 +42,8 @@ class _Sums:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-class History:
-    """Sums of the last hour in bounded memory. Thread-safe.
+class History(Closing):
+    """A ``FrameRecorder`` of sums of the last hour, in bounded memory. Thread-safe.
 
     Args:
         interval_s: Length of an interval, seconds.
@@ -55,6 +57,10 @@ class History:
         self._lock = threading.Lock()
         self._last: dict[str, tuple[float, tuple[str, ...]]] = {}
         self._intervals: dict[int, _Sums] = {}
+
+    def record(self, result: FrameResult) -> None:
+        """Add one result now."""
+        self.add(result.frame.source, result.tracks, time.monotonic())
 
     def add(self, source: str, tracks: Sequence[TrackedEmotion], now: float) -> None:
         """Add the tracks of a frame of ``source`` at ``now``, monotonic seconds. They count until its next frame.

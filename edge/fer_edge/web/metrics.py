@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -12,10 +12,10 @@ from prometheus_client.core import GaugeMetricFamily as Gauge
 from prometheus_client.core import HistogramMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fer_edge.status import DaemonStatus, SourceStatus
+from fer_edge.status import DaemonStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.system.version import __version__
 from fer_edge.types import LATENCY_LIMITS_S, ZoneTotals
-from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
+from fer_edge.web.health import apply_privacy, condition, health, is_aggregate
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MIB = 2**20
@@ -60,8 +60,8 @@ _OF_SINK: _Kinds = {
 class StatusMetrics(Collector):
     """Collect metrics from a new status snapshot for each request. They hold no data of single faces."""
 
-    def __init__(self, snapshot: Callable[[], DaemonStatus], stale_after_s: float) -> None:
-        self._snapshot, self._stale_after_s = snapshot, stale_after_s
+    def __init__(self, board: StatusBoard, stale_after_s: float) -> None:
+        self._board, self._stale_after_s = board, stale_after_s
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -71,7 +71,7 @@ class StatusMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the current metrics."""
-        status = apply_privacy(self._snapshot())
+        status = apply_privacy(self._board.snapshot())
         for metric in chain(
             _process_metrics(status, self._stale_after_s),
             _chip_metrics(status),
@@ -153,8 +153,8 @@ def _source_values(source: SourceStatus, now: float, stale_after_s: float) -> di
     found, newest, runtime = condition(source, now, stale_after_s), source.last_frame_at, source.runtime
     values = {
         "fer_edge_source_up": found.delivers and newest is not None,
-        "fer_edge_source_dark": found is Condition.DARK,
-        "fer_edge_source_paused": found is Condition.PAUSED,
+        "fer_edge_source_dark": found is SourceState.DARK,
+        "fer_edge_source_paused": found is SourceState.PAUSED,
         "fer_edge_source_frames_per_second": source.fps if found.delivers else 0.0,
         "fer_edge_source_lost": source.lost,
         "fer_edge_source_reconnect_attempts": source.attempts,

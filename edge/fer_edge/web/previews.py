@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import cv2
 
 from fer_edge.recording.annotate import Annotator
+from fer_edge.system.closing import Closing
 from fer_edge.types import FrameResult
 
 _MAX_WIDTH_PX = 960
@@ -19,8 +20,8 @@ _WATCHED_S = 10.0
 """Seconds after a request for which frames are kept in colour; the page requests a preview more often."""
 
 
-class Previews:
-    """The newest result of each source. Thread-safe. ``labels`` determine the colours."""
+class Previews(Closing):
+    """A ``FrameRecorder`` of the newest result of each source. Thread-safe. ``labels`` determine the colours."""
 
     def __init__(self, labels: Sequence[str]) -> None:
         self._labels = tuple(labels)
@@ -30,11 +31,11 @@ class Previews:
         self._requested_at = -math.inf
 
     @property
-    def watched(self) -> bool:
+    def wants_colour(self) -> bool:
         """Whether a preview was requested in the last seconds."""
         return time.monotonic() - self._requested_at < _WATCHED_S
 
-    def put(self, result: FrameResult) -> None:
+    def record(self, result: FrameResult) -> None:
         """Keep ``result`` as the newest of its source. Draws nothing yet."""
         with self._lock:
             self._newest[result.frame.source] = result

@@ -9,12 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
-from typing import Protocol
 
 from fer_edge.errors import ConfigError, OutputError
 from fer_edge.settings.secret_files import read_token
 from fer_edge.settings.service import WebSettings
-from fer_edge.status import DaemonStatus
+from fer_edge.status import DaemonStatus, StatusBoard
 from fer_edge.system.closing import Closing
 from fer_edge.system.extras import require_extra
 from fer_edge.web.access import AllowedHosts, Token
@@ -25,14 +24,6 @@ from fer_edge.web.previews import Previews
 from fer_edge.web.status_json import history_object, status_object
 
 _NOT_READY = "the model is not loaded yet, or not every source has been started"
-
-
-class Snapshot(Protocol):
-    """Return the daemon's status now, as an immutable value. Called from the threads of the web server."""
-
-    def __call__(self, *, with_runtimes: bool = True) -> DaemonStatus:
-        """Summing up counts and latencies takes milliseconds; ``with_runtimes=False`` omits them."""
-        ...
 
 
 class WebServer(Closing):
@@ -50,7 +41,7 @@ class WebServer(Closing):
 
 def open_web(
     settings: WebSettings,
-    snapshot: Snapshot,
+    board: StatusBoard,
     history: History | None = None,
     previews: Previews | None = None,
     *,
@@ -59,8 +50,7 @@ def open_web(
     """Serve the page, /metrics, /healthz and /readyz at ``settings.host``:``settings.port`` until ``close()``.
 
     Args:
-        settings: The section ``[web]``.
-        snapshot: Called for each request: the status to show.
+        board: Read for each request: the status to show.
         history: The emotions of the last hour, filled by the caller.
         previews: The newest images, filled by the caller. Served only with ``settings.preview``.
         stale_after_s: Age of its newest frame at which a source counts as stalled; see ``health.stale_after``.
@@ -71,7 +61,7 @@ def open_web(
         OutputError: The address is in use, or not available yet.
     """
     require_extra("web")
-    if settings.preview and snapshot(with_runtimes=False).privacy == "aggregate":
+    if settings.preview and board.snapshot(with_runtimes=False).privacy == "aggregate":
         raise ConfigError('web.preview shows people, which output.privacy = "aggregate" forbids: choose one')
     token = None if settings.token_file is None else Token(read_token(settings.token_file, "web.token_file"))
     listening = _listen(settings, has_token=token is not None)
@@ -79,14 +69,14 @@ def open_web(
     from fer_edge.web.metrics import CONTENT_TYPE, StatusMetrics
     from fer_edge.web.wsgi_server import WsgiServer
 
-    metrics = StatusMetrics(snapshot, stale_after_s)
+    metrics = StatusMetrics(board, stale_after_s)
     pages = {
         **static_pages(),
-        **_endpoints(snapshot, history or History(), stale_after_s, preview=settings.preview),
+        **_endpoints(board, history or History(), stale_after_s, preview=settings.preview),
         "/metrics": lambda: Response(HTTPStatus.OK, metrics.text(), CONTENT_TYPE),
     }
     address, port = listening.getsockname()[:2]
-    preview = _live_preview(snapshot, previews, stale_after_s) if previews and settings.preview else None
+    preview = _live_preview(board, previews, stale_after_s) if previews and settings.preview else None
     hosts = AllowedHosts(settings.host, address, settings.allowed_hosts)
     application = Application(pages, hosts, token, preview)
     server = WsgiServer(application, listening)
@@ -95,24 +85,21 @@ def open_web(
 
 
 def _endpoints(
-    snapshot: Snapshot, history: History, stale_after_s: float, *, preview: bool
+    board: StatusBoard, history: History, stale_after_s: float, *, preview: bool
 ) -> dict[str, Callable[[], Response]]:
-    def status() -> Response:
-        return json_response(status_object(snapshot(), stale_after_s, preview=preview))
-
-    def last_hour() -> Response:
-        labels = snapshot(with_runtimes=False).model.labels
-        return json_response(history_object(history.intervals(time.monotonic()), history.interval_s, labels))
-
-    def healthz() -> Response:
-        checked = health(snapshot(with_runtimes=False), stale_after_s)
-        return _probe("healthy", checked.healthy, checked.reasons)
+    def brief() -> DaemonStatus:
+        return board.snapshot(with_runtimes=False)
 
     def readyz() -> Response:
-        ready = snapshot(with_runtimes=False).ready
+        ready = brief().ready
         return _probe("ready", ready, () if ready else (_NOT_READY,))
 
-    return {"/api/status": status, "/api/history": last_hour, "/healthz": healthz, "/readyz": readyz}
+    return {
+        "/api/status": lambda: json_response(status_object(board.snapshot(), stale_after_s, preview=preview)),
+        "/api/history": lambda: json_response(history_object(history, brief().model.labels)),
+        "/healthz": lambda: _probe("healthy", *health(brief(), stale_after_s)),
+        "/readyz": readyz,
+    }
 
 
 def _probe(name: str, passed: bool, reasons: Sequence[str]) -> Response:
@@ -120,12 +107,12 @@ def _probe(name: str, passed: bool, reasons: Sequence[str]) -> Response:
     return json_response({name: passed, "reasons": reasons}, code)
 
 
-def _live_preview(snapshot: Snapshot, previews: Previews, stale_after_s: float) -> Callable[[str], bytes | None]:
+def _live_preview(board: StatusBoard, previews: Previews, stale_after_s: float) -> Callable[[str], bytes | None]:
     """Return ``previews.jpeg``, but only of sources that deliver frames: an old image would look live."""
 
     def preview(name: str) -> bytes | None:
         now = time.monotonic()
-        sources = {source.name: source for source in snapshot(with_runtimes=False).sources}
+        sources = {source.name: source for source in board.snapshot(with_runtimes=False).sources}
         if name not in sources:
             return None
         return (previews.jpeg(name) or b"") if condition(sources[name], now, stale_after_s).delivers else b""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 import socket
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from fer_edge.recording.trace import stages_table
 from fer_edge.settings.redaction import redacted
 from fer_edge.sinks.event_json import time_text
-from fer_edge.status import DaemonStatus, SourceStatus, UpdateStatus
+from fer_edge.status import DaemonStatus, SourceState, SourceStatus, UpdateStatus
 from fer_edge.system.version import __version__
-from fer_edge.types import EmotionEvent, RuntimeStatus, StageLatency, ZoneTotals
-from fer_edge.web.health import Condition, apply_privacy, condition, health, is_aggregate
-from fer_edge.web.history import Interval
+from fer_edge.types import EmotionEvent, RuntimeStatus, ZoneTotals
+from fer_edge.web.health import apply_privacy, condition, health, is_aggregate
+from fer_edge.web.history import History
 
 _MAX_EVENTS = 50
 """Recent events in the status, newest first."""
@@ -52,13 +54,14 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
     }
 
 
-def history_object(intervals: Sequence[Interval], interval_s: float, labels: Sequence[str]) -> dict[str, Any]:
+def history_object(history: History, labels: Sequence[str]) -> dict[str, Any]:
     """Return the last hour: for each interval, oldest first, seconds of each emotion summed over all faces."""
+    intervals = history.intervals(time.monotonic())
     seen = {emotion for interval in intervals for emotion in interval.seconds}
     emotions = [*labels, *sorted(seen - set(labels))]
     return {
         "v": 1,
-        "interval_s": interval_s,
+        "interval_s": history.interval_s,
         "emotions": emotions,
         "intervals": [
             {
@@ -81,7 +84,7 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
     watching = found.delivers
     newest = source.last_frame_at
     # A stalled source has been out since its last frame, not since its last change of state.
-    since = newest if found is Condition.STALLED and newest is not None else source.since
+    since = newest if found is SourceState.STALLED and newest is not None else source.since
     faces = [
         {
             "track": track.track_id,
@@ -111,7 +114,7 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
         "dropped": runtime.dropped,
         "events": None if anonymous else runtime.events,
         "refused": runtime.refused,
-        "stages": {name: _latency(stage) for name, stage in runtime.stages.items()},
+        "stages": stages_table(runtime),
     }
 
 
@@ -126,10 +129,6 @@ def _zones(source: SourceStatus, runtime: RuntimeStatus) -> list[dict[str, Any]]
         }
         for name, faces, total in zones
     ]
-
-
-def _latency(stage: StageLatency) -> dict[str, float]:
-    return {name: round(getattr(stage, name), 3) for name in ("p50_ms", "p95_ms", "p99_ms", "calls")}
 
 
 def _event(event: EmotionEvent) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from fer_edge.sources.base import keep_colour
 from fer_edge.sources.v4l2.formats import READABLE, PixelFormat, colour_picture, gray_picture
 from fer_edge.sources.view import View
 from fer_edge.types import FrameResult, UInt8Array
-from fer_edge.web import History, PageRecorder, Previews
+from fer_edge.web import Previews
 
 WIDTH, HEIGHT = 32, 24
 GREEN = (40, 200, 90)
@@ -180,7 +180,7 @@ def test_the_preview_asks_for_colour_only_while_it_is_looked_at(monkeypatch: pyt
     now = time.monotonic()
     monkeypatch.setattr("fer_edge.web.previews.time.monotonic", lambda: now)
     previews = Previews(FER2013_LABELS)
-    outputs = Outputs((), [PageRecorder(History(), previews)])
+    outputs = Outputs((), [previews])
     assert not outputs.want_colour
     outputs.deliver(FrameResult(Frame("cam", 0, 0.0, np.zeros((48, 64), np.uint8), bgr=green(64, 48)), (), ()))
     assert not outputs.want_colour

@@ -47,7 +47,7 @@ def counts_of(kept: Kept) -> list[FaceCounts]:
 
 def test_counts_of_a_file_go_by_its_own_time() -> None:
     kept = Kept()
-    with AggregatingSink(SinkGroup([], [kept]), 10.0, live=False) as sink:
+    with AggregatingSink(SinkGroup([], kept.emit), 10.0, live=False) as sink:
         sink.record(frame(0.0))
         sink.emit(event(EventKind.APPEARED, 4.0, 1, "happy"))
         sink.emit(event(EventKind.APPEARED, 6.0, 2, "sad"))
@@ -89,7 +89,7 @@ def test_nothing_is_lost_or_counted_twice(faces: list[tuple[float, list[tuple[fl
             at, kind = at + length, EventKind.CHANGED
         events.append(event(EventKind.LEFT, at, track))
     kept = Kept()
-    with AggregatingSink(SinkGroup([], [kept]), every_s, live=False) as sink:
+    with AggregatingSink(SinkGroup([], kept.emit), every_s, live=False) as sink:
         for each in sorted(events, key=lambda event: event.mono):
             sink.emit(each)
     counts = counts_of(kept)
@@ -102,7 +102,7 @@ def test_nothing_is_lost_or_counted_twice(faces: list[tuple[float, list[tuple[fl
 
 def test_counts_of_a_camera_come_though_nobody_is_there() -> None:
     kept = Kept()
-    sink = AggregatingSink(SinkGroup([], [kept]), 0.2, live=True, sources=lambda: ["cam0", "cam1"])
+    sink = AggregatingSink(SinkGroup([], kept.emit), 0.2, live=True, sources=lambda: ["cam0", "cam1"])
     wait_for(lambda: len(kept.events) >= 6)
     sink.close()
     assert {event.source for event in kept.events} == {"cam0", "cam1"}
@@ -111,7 +111,7 @@ def test_counts_of_a_camera_come_though_nobody_is_there() -> None:
 
 def test_a_clock_that_jumps_makes_no_flood() -> None:
     kept = Kept()
-    with AggregatingSink(SinkGroup([], [kept]), 1.0, live=False) as sink:
+    with AggregatingSink(SinkGroup([], kept.emit), 1.0, live=False) as sink:
         for at in (0.0, 1e9, float("nan"), 5.0):
             sink.record(frame(at))
     assert len(kept.events) < 1100

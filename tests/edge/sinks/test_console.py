@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import time
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import OutputError
-from fer_edge.sinks.console import ConsoleSink, event_line
+from fer_edge.sinks.console import event_line
 from fer_edge.sinks.event_json import encode_json_line
 from fer_edge.sinks.line_file import LineFile
 from fer_edge.sinks.queued import DirectSink
@@ -68,10 +67,7 @@ def test_standard_output_stays_open(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_console_line_is_readable() -> None:
-    stream = io.StringIO()
-    with ConsoleSink(stream) as sink:
-        sink.emit(EVENT)
-    assert stream.getvalue() == "   12.34 s  cam0  face 3  changed   neutral -> happy  83%\n"
+    assert event_line(EVENT) == "   12.34 s  cam0  face 3  changed   neutral -> happy  83%"
     left = EmotionEvent(EventKind.LEFT, "cam0", 1.7e9, 20.0, 3, previous="happy")
     assert event_line(left) == "   20.00 s  cam0  face 3  left      was happy"
     reason = "cam0: rtsp://u:secret@h/x: no data for 5.0 s"

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from fer_edge.daemon.loop import MainLoop, Patience, Plan
+from fer_edge.daemon.loop import MainLoop, Plan
 from fer_edge.daemon.outputs import Outputs
 from fer_edge.daemon.reports import Report, SourceAlive, SourceEnded, SourceWatched
 from fer_edge.daemon.signals import StopRequest
@@ -267,7 +267,7 @@ def test_the_watchdog_is_fed_only_while_no_source_is_silent_for_too_long() -> No
         if now() - began > 2.5:
             stop.asked.set()
 
-    loop = MainLoop(openings, open_run, Outputs(), stop, Plan(patience=Patience(watchdog_s=0.5)))
+    loop = MainLoop(openings, open_run, Outputs(), stop, Plan(watchdog_s=0.5))
     assert loop.run(on_tick, lambda: fed.append(now() - began)) is None
     assert any(at < 0.5 for at in fed) and any(at > 1.9 for at in fed)
     assert not any(0.8 < at < 1.5 for at in fed)

@@ -127,18 +127,11 @@ def test_without_zones_nothing_is_named(tmp_path: Path) -> None:
 def test_aggregate_counts_who_came_into_each_zone() -> None:
     kept: list[EmotionEvent] = []
 
-    class Kept:
-        def emit(self, event: EmotionEvent) -> None:
-            kept.append(event)
-
-        def close(self) -> None:
-            pass
-
     def frame(seconds: float, zone: str | None) -> FrameResult:
         track = TrackedEmotion("cam", 1, Box(0, 0, 9, 9), "happy", 0.9, 0.0, zone)
         return FrameResult(Frame("cam", 0, seconds, np.zeros((2, 2), np.uint8)), (track,), ())
 
-    with AggregatingSink(SinkGroup([], [Kept()]), 10.0, live=False) as sink:
+    with AggregatingSink(SinkGroup([], kept.append), 10.0, live=False) as sink:
         for seconds, zone in ((0.0, "desk"), (1.0, "desk"), (2.0, None), (3.0, "desk"), (12.0, "desk"), (13.0, "door")):
             sink.record(frame(seconds, zone))
     first, second = (event.counts for event in kept)

@@ -78,7 +78,7 @@ def serve(state: str, stack: ExitStack) -> str:
     board.tell(EmotionEvent(EventKind.SOURCE_LOST, "door", time.time() - 134, 0.0, reason=WHY))
     fill_hour(history, "hall")
     board.set_ready()
-    return stack.enter_context(open_web(WebSettings(True, port=0), board.snapshot, history, stale_after_s=600.0)).url
+    return stack.enter_context(open_web(WebSettings(True, port=0), board, history, stale_after_s=600.0)).url
 
 
 @pytest.mark.slow

@@ -94,7 +94,7 @@ def test_outages_are_shown(browser: Browser) -> None:
     board.update_source(SourceStatus("<b>hall</b>", SourceState.WATCHING, now, last_frame_at=now, fps=9.0))
     board.update_source(lost("door", 134, "rtsp://door/live: no frame for 10 s", 6))
     board.set_ready()
-    with open_web(WebSettings(True, port=0), board.snapshot, stale_after_s=600.0) as web:
+    with open_web(WebSettings(True, port=0), board, stale_after_s=600.0) as web:
         browser.open(web.url)
         browser.wait("the outage", lambda: browser.text("#overall") == "1 of 2 cameras down")
         shown = browser.text(".camera:nth-child(2)")
@@ -114,7 +114,7 @@ def test_outages_are_shown(browser: Browser) -> None:
 def test_every_control_is_reachable_with_the_keyboard(browser: Browser) -> None:
     board = StatusBoard()
     board.set_ready()
-    with open_web(WebSettings(True, port=0), board.snapshot) as web:
+    with open_web(WebSettings(True, port=0), board) as web:
         browser.open(web.url)
         browser.wait("the page", lambda: browser.text("#no-cameras") != "")
         reached = []
@@ -132,7 +132,7 @@ def test_the_login_form_asks_for_the_token_once(browser: Browser, tmp_path: Path
     secret.chmod(0o600)
     board = StatusBoard()
     board.set_ready()
-    with open_web(WebSettings(True, port=0, token_file=str(secret)), board.snapshot) as web:
+    with open_web(WebSettings(True, port=0, token_file=str(secret)), board) as web:
         browser.open(web.url)
         assert browser.run("return location.pathname") == "/login"
         browser.keys("#token", "wrong\ue007")

@@ -22,7 +22,7 @@ def web() -> Iterator[WebServer]:
     board = StatusBoard()
     now = time.monotonic()
     board.update_source(SourceStatus("cam0", SourceState.WATCHING, now, last_frame_at=now))
-    with open_web(LOCAL, board.snapshot, stale_after_s=3600.0) as web:
+    with open_web(LOCAL, board, stale_after_s=3600.0) as web:
         yield web
 
 
@@ -87,7 +87,7 @@ def test_slow_clients_do_not_block_others(web: WebServer) -> None:
 )
 def test_clients_that_never_finish_are_disconnected(monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     monkeypatch.setattr("fer_edge.web.wsgi_server.MAX_CONNECTION_S", 1.0)
-    with open_web(LOCAL, StatusBoard().snapshot) as web, connect(web, sent) as connection:
+    with open_web(LOCAL, StatusBoard()) as web, connect(web, sent) as connection:
         began = time.monotonic()
         connection.settimeout(0.1)
         while time.monotonic() < began + 20:  # even if it sends a byte now and then

@@ -38,7 +38,7 @@ def board() -> StatusBoard:
 
 @pytest.fixture
 def web(board: StatusBoard) -> Iterator[WebServer]:
-    with open_web(LOCAL, board.snapshot) as web:
+    with open_web(LOCAL, board) as web:
         yield web
 
 
@@ -52,7 +52,7 @@ def token_file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def guarded(board: StatusBoard, token_file: Path) -> Iterator[WebServer]:
-    with open_web(structs.replace(LOCAL, token_file=str(token_file)), board.snapshot) as web:
+    with open_web(structs.replace(LOCAL, token_file=str(token_file)), board) as web:
         yield web
 
 
@@ -117,7 +117,7 @@ def test_foreign_host_names_are_refused(web: WebServer, board: StatusBoard) -> N
     assert b" 400 " in answer_to(web, b"GET / HTTP/1.0\r\n\r\n").splitlines()[0]
     twice = b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n"
     assert b" 400 " in answer_to(web, twice).splitlines()[0]
-    with open_web(structs.replace(LOCAL, allowed_hosts=("status.example",)), board.snapshot) as other:
+    with open_web(structs.replace(LOCAL, allowed_hosts=("status.example",)), board) as other:
         assert ask(other, headers={"Host": "Status.Example:443"}).status == 200
 
 
@@ -126,45 +126,45 @@ def test_a_port_in_use_is_reported(web: WebServer, board: StatusBoard) -> None:
         OutputError,
         match=rf"^web.host 127.0.0.1, web.port {web.port}: cannot listen: the port is in use by another program",
     ):
-        open_web(structs.replace(LOCAL, port=web.port), board.snapshot)
+        open_web(structs.replace(LOCAL, port=web.port), board)
 
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "a b", "256.1.1.1", "ü" * 70], ids=ascii)
 def test_invalid_hosts_are_refused(board: StatusBoard, host: str) -> None:
     with pytest.raises(FerEdgeError, match=r"^(web\.)?host ") as caught:
-        open_web(WebSettings(True, host=host, port=0), board.snapshot)
+        open_web(WebSettings(True, host=host, port=0), board)
     assert caught.value.exit_code in (2, 6)
 
 
 def test_an_address_of_another_machine_is_refused(board: StatusBoard, token_file: Path) -> None:
     with pytest.raises(OutputError, match="cannot listen: Cannot assign requested address"):
-        open_web(structs.replace(LOCAL, host="192.0.2.1", token_file=str(token_file)), board.snapshot)
+        open_web(structs.replace(LOCAL, host="192.0.2.1", token_file=str(token_file)), board)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])
 def test_public_addresses_need_a_token(board: StatusBoard, host: str) -> None:
     with pytest.raises(ConfigError, match=r"web.token_file, or listen on 127\.0\.0\.1"):
-        open_web(structs.replace(LOCAL, host=host), board.snapshot)
+        open_web(structs.replace(LOCAL, host=host), board)
 
 
 def test_short_tokens_are_refused(board: StatusBoard, token_file: Path) -> None:
     token_file.write_text("geheim\n")
     with pytest.raises(ConfigError, match=r"^web.token_file: .* at least 16 characters: openssl rand"):
-        open_web(structs.replace(LOCAL, token_file=str(token_file)), board.snapshot)
+        open_web(structs.replace(LOCAL, token_file=str(token_file)), board)
     token_file.chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
-        open_web(structs.replace(LOCAL, token_file=str(token_file)), board.snapshot)
+        open_web(structs.replace(LOCAL, token_file=str(token_file)), board)
 
 
 def test_all_addresses_are_served_with_a_token(board: StatusBoard, token_file: Path) -> None:
-    with open_web(structs.replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board.snapshot) as web:
+    with open_web(structs.replace(LOCAL, host="0.0.0.0", token_file=str(token_file)), board) as web:
         assert web.url == f"http://0.0.0.0:{web.port}/"
         assert ask(web, "/healthz", headers={"Host": "127.0.0.1", **bearer(TOKEN)}).status == 200
 
 
 def test_ipv6_is_served(board: StatusBoard) -> None:
     try:
-        web = open_web(structs.replace(LOCAL, host="::1"), board.snapshot)
+        web = open_web(structs.replace(LOCAL, host="::1"), board)
     except OutputError:
         pytest.skip("no IPv6 here")
     with web, socket.create_connection(("::1", web.port), timeout=30) as connection:
@@ -175,7 +175,7 @@ def test_ipv6_is_served(board: StatusBoard) -> None:
 
 def test_preview_and_aggregate_privacy_are_refused() -> None:
     with pytest.raises(ConfigError, match="choose one"):
-        open_web(structs.replace(LOCAL, preview=True), StatusBoard("aggregate").snapshot)
+        open_web(structs.replace(LOCAL, preview=True), StatusBoard("aggregate"))
 
 
 def test_without_the_extra_the_error_names_it() -> None:
@@ -185,7 +185,7 @@ def test_without_the_extra_the_error_names_it() -> None:
         "from fer_edge.web import open_web; from fer_edge.status import StatusBoard\n"
         "from fer_edge.settings.service import WebSettings\n"
         "assert not {'waitress', 'prometheus_client'} & set(sys.modules)\n"
-        "try: open_web(WebSettings(True), StatusBoard().snapshot)\n"
+        "try: open_web(WebSettings(True), StatusBoard())\n"
         "except Exception as error: print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", blocked], capture_output=True, text=True, check=True)
@@ -193,7 +193,7 @@ def test_without_the_extra_the_error_names_it() -> None:
 
 
 def test_close_is_quick_with_open_connections_and_idempotent(board: StatusBoard) -> None:
-    web = open_web(LOCAL, board.snapshot)
+    web = open_web(LOCAL, board)
     with connect(web, b"GET / HT"), connect(web):
         began = time.monotonic()
         web.close()
@@ -201,7 +201,7 @@ def test_close_is_quick_with_open_connections_and_idempotent(board: StatusBoard)
         assert time.monotonic() - began < 5
     with pytest.raises(ConnectionRefusedError):
         connect(web)
-    with open_web(structs.replace(LOCAL, port=web.port), board.snapshot):  # the address is available at once
+    with open_web(structs.replace(LOCAL, port=web.port), board):  # the address is available at once
         pass
 
 
@@ -261,7 +261,7 @@ def test_wrong_tokens_from_many_addresses_do_not_lock_others_out(guarded: WebSer
 
 
 def test_health_detects_a_board_without_updates(board: StatusBoard) -> None:
-    with open_web(LOCAL, board.snapshot, stale_after_s=2.0) as web:
+    with open_web(LOCAL, board, stale_after_s=2.0) as web:
         board.update_source(replace(board.source("cam0"), last_frame_at=time.monotonic()))
         assert ask(web, "/healthz").json() == {"healthy": True, "reasons": []}
         wait_for(lambda: ask(web, "/healthz").status == 503)  # no frames, while the state is still watching
@@ -304,7 +304,7 @@ def test_a_dark_camera_is_healthy_and_shown_as_dark(web: WebServer, board: Statu
 
 def test_readiness() -> None:
     board = StatusBoard()
-    with open_web(LOCAL, board.snapshot) as web:
+    with open_web(LOCAL, board) as web:
         assert (ask(web, "/readyz").status, ask(web, "/healthz").status) == (503, 503)
         board.set_ready()
         assert (ask(web, "/readyz").status, ask(web, "/readyz").json()["ready"]) == (200, True)

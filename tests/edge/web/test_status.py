@@ -23,7 +23,6 @@ from fer_edge.telemetry import Telemetry
 from fer_edge.types import Box, CropFault, EmotionEvent, EventKind, FaceCounts, Frame, FrameResult, TrackedEmotion
 from fer_edge.web import History, Previews, WebServer, open_web
 from fer_edge.web.application import json_response
-from fer_edge.web.health import Condition
 from fer_edge.web.metrics import StatusMetrics
 from fer_edge.web.status_json import status_object
 from support.web.client import ask
@@ -71,7 +70,7 @@ def filled_board(privacy: str = "events") -> StatusBoard:
 
 @pytest.fixture(params=["events", "aggregate"])
 def web(request: pytest.FixtureRequest) -> Iterator[WebServer]:
-    with open_web(SETTINGS, filled_board(request.param).snapshot) as web:
+    with open_web(SETTINGS, filled_board(request.param)) as web:
         yield web
 
 
@@ -89,14 +88,14 @@ def test_promtool_accepts_the_metrics(web: WebServer) -> None:
 
 @needs_promtool
 def test_promtool_accepts_the_metrics_of_an_empty_board() -> None:
-    with open_web(SETTINGS, StatusBoard().snapshot) as web:
+    with open_web(SETTINGS, StatusBoard()) as web:
         text = ask(web, "/metrics").body
     done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_metrics_have_the_values_of_the_board() -> None:
-    with open_web(SETTINGS, filled_board().snapshot) as web:
+    with open_web(SETTINGS, filled_board()) as web:
         found = metrics(web)
     assert found['fer_edge_frames_total{source="cam0"}'] == 7
     assert found['fer_edge_frames_dropped_total{source="cam0"}'] == 2
@@ -129,7 +128,7 @@ def test_metrics_have_the_values_of_the_board() -> None:
 def test_the_status_matches_the_schema(web: WebServer) -> None:
     answer = ask(web, "/api/status")
     jsonschema.validate(answer.json(), SCHEMA)
-    assert {*SCHEMA["$defs"]["source"]["properties"]["state"]["enum"]} == {*Condition}
+    assert {*SCHEMA["$defs"]["source"]["properties"]["state"]["enum"]} == {*SourceState}
     assert b"pw@" not in answer.body
 
 
@@ -145,7 +144,7 @@ FACE_METRICS = (
 
 
 def test_aggregate_privacy_hides_single_faces() -> None:
-    with open_web(SETTINGS, filled_board("aggregate").snapshot) as web:
+    with open_web(SETTINGS, filled_board("aggregate")) as web:
         status = ask(web, "/api/status").json()
         assert [source["faces"] for source in status["sources"]] == [None, None]
         assert [source["events"] for source in status["sources"]] == [None, None]
@@ -155,7 +154,7 @@ def test_aggregate_privacy_hides_single_faces() -> None:
         names = {name.partition("{")[0] for name in metrics(web)}
         assert not names & {f"fer_edge_{name}" for name in FACE_METRICS}
         assert "classify" not in str(metrics(web))
-    with open_web(SETTINGS, filled_board().snapshot) as web:
+    with open_web(SETTINGS, filled_board()) as web:
         names = {name.partition("{")[0] for name in metrics(web)}
         assert names >= {f"fer_edge_{name}" for name in FACE_METRICS}
 
@@ -166,7 +165,7 @@ def test_the_history_is_in_the_order_of_the_labels() -> None:
     track = TrackedEmotion("cam0", 4, Box(1, 2, 3, 4), "happy", 0.8, 1.0)
     history.add("cam0", [track], now - 2)
     history.add("cam0", [track], now)
-    with open_web(SETTINGS, filled_board().snapshot, history) as web:
+    with open_web(SETTINGS, filled_board(), history) as web:
         found = ask(web, "/api/history").json()
     assert (found["interval_s"], found["emotions"]) == (60.0, list(LABELS))
     assert sum(interval["seconds"][LABELS.index("happy")] for interval in found["intervals"]) == pytest.approx(
@@ -183,11 +182,11 @@ def result(source: str, width: int = 64) -> FrameResult:
 
 def test_previews_need_the_setting_and_a_delivering_source() -> None:
     board, previews = filled_board(), Previews(LABELS)
-    previews.put(result("cam0"))
-    previews.put(result("cam1"))
-    with open_web(SETTINGS, board.snapshot, previews=previews) as web:
+    previews.record(result("cam0"))
+    previews.record(result("cam1"))
+    with open_web(SETTINGS, board, previews=previews) as web:
         assert ask(web, "/preview/cam0.jpg").status == 404
-    with open_web(WebSettings(True, port=0, preview=True), board.snapshot, previews=previews) as web:
+    with open_web(WebSettings(True, port=0, preview=True), board, previews=previews) as web:
         answer = ask(web, "/preview/cam0.jpg")
         assert (answer.status, answer.headers["content-type"]) == (200, "image/jpeg")
         picture = cv2.imdecode(np.frombuffer(answer.body, np.uint8), cv2.IMREAD_COLOR)
@@ -200,12 +199,12 @@ def test_previews_need_the_setting_and_a_delivering_source() -> None:
 
 def test_previews_are_encoded_once_and_limited_in_width() -> None:
     previews = Previews(LABELS)
-    previews.put(result("cam0", 1920))
+    previews.record(result("cam0", 1920))
     first = previews.jpeg("cam0")
     assert first is not None and previews.jpeg("cam0") is first
     picture = cv2.imdecode(np.frombuffer(first, np.uint8), cv2.IMREAD_COLOR)
     assert picture is not None and picture.shape == (24, 960, 3)
-    previews.put(result("cam0"))
+    previews.record(result("cam0"))
     assert previews.jpeg("cam0") is not first
     assert previews.jpeg("cam1") is None
 
@@ -220,7 +219,7 @@ def test_no_name_and_no_number_raises(name: str, reason: str, number: float, oth
     board.set_chip(ChipStatus(number, (reason,), (), other))
     body = json_response(status_object(board.snapshot(), 30.0, preview=False)).body
     assert json.loads(body, parse_constant=pytest.fail)  # no NaN, which browsers refuse
-    assert StatusMetrics(board.snapshot, 30.0).text()
+    assert StatusMetrics(board, 30.0).text()
 
 
 def test_a_real_pipeline_fills_the_page() -> None:

@@ -40,9 +40,7 @@ class DemoDaemon:
         self.board = StatusBoard(privacy)
         self.history = History(finished_only=privacy == "aggregate")
         self.previews = Previews(LABELS)
-        self.web: WebServer = open_web(
-            settings, self.board.snapshot, self.history, self.previews, stale_after_s=stale_after_s
-        )
+        self.web: WebServer = open_web(settings, self.board, self.history, self.previews, stale_after_s=stale_after_s)
         self._stop = threading.Event()
         self._hang = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -88,7 +86,7 @@ class DemoDaemon:
                 old = self.board.source("demo")
                 self.board.update_source(replace(old, size=size, last_frame_at=now, fps=fps, tracks=result.tracks))
                 self.history.add("demo", result.tracks, now)
-                self.previews.put(result)
+                self.previews.record(result)
                 for event in result.events:
                     self.board.tell(event)
 

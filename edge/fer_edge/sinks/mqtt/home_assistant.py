@@ -68,7 +68,7 @@ class Announcement:
             **({"suggested_area": self.area} if self.area else {}),
             **({"configuration_url": self.page} if self.page else {}),
         }
-        components = _device_components(topics) | (_update_component(topics) if updates else {})
+        components = _device_components(topics, updates=updates)
         for source, zones in sources.items():
             made = _source_components(topics, source, model, zones)
             if self.commands:
@@ -80,10 +80,7 @@ class Announcement:
             component["unique_id"] = f"{_device_id(topics)}_{key}"
         return {
             "device": device,
-            "origin": {
-                "name": "FER-Edge",
-                "sw_version": __version__,
-            },
+            "origin": {"name": "FER-Edge", "sw_version": __version__},
             "availability": [{"topic": topics.of("availability")}],
             "qos": 1,
             "components": components,
@@ -106,69 +103,39 @@ def without_missing(before: object, current: dict[str, Any]) -> dict[str, Any] |
     return {**current, "components": {**current["components"], **missing}} if missing else None
 
 
-def _device_components(topics: Topics) -> dict[str, Component]:
+def _device_components(topics: Topics, *, updates: bool) -> dict[str, Component]:
     state = topics.of("state")
     celsius = {"device_class": "temperature", "unit_of_measurement": "°C", **_MEASUREMENT, **_DIAGNOSTIC}
+    # Without a command topic: a device takes a version when it has proved itself.
+    update = {"platform": "update", "name": "Model", "state_topic": topics.of("update"), **_DIAGNOSTIC}
     return {
         "temperature": _entity("sensor", "Temperature", state, "value_json.temperature", **celsius),
-        "throttled": _entity(
-            "binary_sensor",
-            "Throttled",
-            state,
-            "'ON' if value_json.throttled else 'OFF'",
-            device_class="problem",
-            json_attributes_topic=state,
-            json_attributes_template="{{ {'reasons': value_json.throttled} | tojson }}",
-            **_DIAGNOSTIC,
-        ),
+        "throttled": _problem("Throttled", state, "value_json.throttled", "{'reasons': value_json.throttled}"),
+        **({"update": update} if updates else {}),
     }
-
-
-def _update_component(topics: Topics) -> dict[str, Component]:
-    # Without a command topic: a device takes a version when it has proved itself.
-    return {"update": {"platform": "update", "name": "Model", "state_topic": topics.of("update"), **_DIAGNOSTIC}}
 
 
 def _source_components(topics: Topics, source: str, model: ModelStatus, zones: Sequence[str]) -> dict[str, Component]:
     """Return the entities of ``source``, named without it."""
     state = topics.of(source, "state")
-    connected = "'ON' if value_json.state in ['watching', 'dark'] else 'OFF'"
-    lost = "'ON' if value_json.state in ['lost', 'ended'] else 'OFF'"
-    components = {
+    connected = _on_if("value_json.state in ['watching', 'dark']")
+    lost = "value_json.state in ['lost', 'ended']"
+    per_second = {"unit_of_measurement": "fps", **_MEASUREMENT, **_DIAGNOSTIC}
+    return {
         "connected": _entity(
             "binary_sensor", "connected", state, connected, device_class="connectivity", **_DIAGNOSTIC
         ),
-        "problem": _entity(
-            "binary_sensor",
-            "problem",
-            state,
-            lost,
-            device_class="problem",
-            json_attributes_topic=state,
-            json_attributes_template="{{ {'reason': value_json.reason} | tojson }}",
-            **_DIAGNOSTIC,
-        ),
-        "fps": _entity(
-            "sensor", "fps", state, "value_json.fps", unit_of_measurement="fps", **_MEASUREMENT, **_DIAGNOSTIC
-        ),
+        "problem": _problem("problem", state, lost, "{'reason': value_json.reason}"),
+        "fps": _entity("sensor", "fps", state, "value_json.fps", **per_second),
+        **(_counts(topics, source) if topics.aggregate else _faces(topics, source, model, zones)),
     }
-    more = _counts(topics, source) if topics.aggregate else _faces(topics, source, model, zones)
-    return components | more
 
 
 def _counts(topics: Topics, source: str) -> dict[str, Component]:
     counts = topics.of(source, "counts")
+    more = {**_attributes(counts, "value_json.counts"), "icon": "mdi:account-arrow-right", **_MEASUREMENT}
     return {
-        "appeared": _entity(
-            "sensor",
-            "appeared",
-            counts,
-            "value_json.counts.appeared",
-            json_attributes_topic=counts,
-            json_attributes_template="{{ value_json.counts | tojson }}",
-            icon="mdi:account-arrow-right",
-            **_MEASUREMENT,
-        ),
+        "appeared": _entity("sensor", "appeared", counts, "value_json.counts.appeared", **more),
         "max_at_once": _entity(
             "sensor", "max at once", counts, "value_json.counts.max_at_once", icon="mdi:account-group", **_MEASUREMENT
         ),
@@ -188,17 +155,9 @@ def _faces(topics: Topics, source: str, model: ModelStatus, zones: Sequence[str]
     values = {"event_type": "kind", "face": "track", "emotion": "emotion", "previous": "previous"}
     described = ", ".join(f"'{name}': value_json.{key}" for name, key in values.items())
     event = f"{{% if value_json.kind in {kinds} %}}{{{{ {{{described}}} | tojson }}}}{{% endif %}}"
+    options = {"device_class": "enum", "options": [*model.labels, UNCERTAIN], "icon": "mdi:emoticon-outline"}
     emotion = {
-        "emotion": _entity(
-            "sensor",
-            "emotion",
-            state,
-            "value_json.emotion",
-            device_class="enum",
-            options=[*model.labels, UNCERTAIN],
-            icon="mdi:emoticon-outline",
-            **seen,
-        ),
+        "emotion": _entity("sensor", "emotion", state, "value_json.emotion", **options, **seen),
         "confidence": _entity(
             "sensor", "confidence", state, percent, unit_of_measurement="%", icon="mdi:percent", **seen, **_MEASUREMENT
         ),
@@ -225,18 +184,26 @@ def _faces(topics: Topics, source: str, model: ModelStatus, zones: Sequence[str]
 
 
 def _occupancy(name: str, state: str, faces: str, seen: Component) -> Component:
-    value = f"'ON' if {faces} | int > 0 else 'OFF'"
-    return _entity("binary_sensor", name, state, value, device_class="occupancy", **seen)
+    return _entity("binary_sensor", name, state, _on_if(f"{faces} | int > 0"), device_class="occupancy", **seen)
+
+
+def _problem(name: str, state: str, condition: str, attributes: str) -> Component:
+    more = {"device_class": "problem", **_attributes(state, attributes), **_DIAGNOSTIC}
+    return _entity("binary_sensor", name, state, _on_if(condition), **more)
+
+
+def _on_if(condition: str) -> str:
+    return f"'ON' if {condition} else 'OFF'"
+
+
+def _attributes(topic: str, value: str) -> Component:
+    return {"json_attributes_topic": topic, "json_attributes_template": f"{{{{ {value} | tojson }}}}"}
 
 
 def _switch(topics: Topics, source: str) -> Component:
+    value = f"'{PAUSE.decode()}' if value_json.state == 'paused' else '{WATCH.decode()}'"
     return {
-        **_entity(
-            "switch",
-            "watching",
-            topics.of(source, "state"),
-            f"'{PAUSE.decode()}' if value_json.state == 'paused' else '{WATCH.decode()}'",
-        ),
+        **_entity("switch", "watching", topics.of(source, "state"), value),
         "command_topic": topics.of(source, "watch", "set"),
         "retain": True,  # so that a camera stays paused after a restart
         "icon": "mdi:cctv",

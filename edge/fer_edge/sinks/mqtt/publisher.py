@@ -14,7 +14,6 @@ from paho.mqtt.client import Client, MQTTMessage, MQTTMessageInfo
 
 from fer_edge.sinks.event_json import json_bytes
 from fer_edge.sinks.mqtt import home_assistant
-from fer_edge.sinks.mqtt.description import Description
 from fer_edge.sinks.mqtt.topics import MINOR_KEYS, OFFLINE, ONLINE, PAUSE, WATCH, Topics, topic_level
 from fer_edge.status import DaemonStatus, StatusBoard
 
@@ -29,15 +28,12 @@ _MINOR_EVERY_S = 60.0
 
 
 class Publisher:
-    """Publish the states on ``board`` that have changed. Thread-safe.
+    """Publish the states on ``board`` that have changed, and pass on requests to pause sources. Thread-safe.
 
     Args:
-        topics: The topics of the device.
-        board: Provides the states, and receives requests to pause sources.
         announcement: The device's description for Home Assistant, published again each time that it starts.
         announced: Whether to publish it; if not, the description of an earlier run is removed.
-        commands: Whether to obey requests to pause sources.
-        description: What fleet management is told about the device.
+        settings_hash: Equal on devices with the same settings.
     """
 
     def __init__(
@@ -47,12 +43,10 @@ class Publisher:
         announcement: home_assistant.Announcement,
         *,
         announced: bool,
-        commands: bool,
-        description: Description,
+        settings_hash: str,
     ) -> None:
-        self._description = description
         self._topics, self._board, self._announcement = topics, board, announcement
-        self._announced, self._commands = announced, commands
+        self._announced, self._settings_hash = announced, settings_hash
         self._lock = threading.Lock()
         self._published: dict[str, dict[str, object]] = {}
         self._published_at: dict[str, float] = {}
@@ -67,7 +61,7 @@ class Publisher:
             self._announcement.topic(self._topics): self._on_retained_announcement,
             self._announcement.status_topic: self._on_home_assistant_status,
         }
-        if self._commands:
+        if self._announcement.commands:
             wanted[self._topics.of_all("watch", "set")] = self._on_watch
         for topic, callback in wanted.items():
             client.message_callback_add(topic, callback)
@@ -96,7 +90,7 @@ class Publisher:
         described = status.model, _zones_of(status), status.update is not None
         if described != self._described:
             self._described = described
-            about = json_bytes(self._description.payload(status.model, [*described[1]]))
+            about = json_bytes(self._topics.description_of(status, self._settings_hash))
             client.publish(self._topics.description, about, QOS, retain=True)
             if self._announced:
                 payload = json_bytes(self._payload(status))
@@ -119,19 +113,18 @@ class Publisher:
 
     def _on_watch(self, client: Client, data: object, message: MQTTMessage) -> None:
         """Obey a request. It may be retained, so that a camera stays paused after a restart."""
-        for source in self._board.snapshot(with_runtimes=False).sources:
-            if self._topics.of(source.name, "watch", "set") == message.topic:
+        for name in self._board.source_names():
+            if self._topics.of(name, "watch", "set") == message.topic:
                 if message.payload == PAUSE:
-                    self._board.pause_of(source.name).set()
+                    self._board.pause_of(name).set()
                 elif message.payload == WATCH:
-                    self._board.pause_of(source.name).clear()
+                    self._board.pause_of(name).clear()
 
     def _on_retained_state(self, client: Client, data: object, message: MQTTMessage) -> None:
         """Remove retained messages of an earlier run for a source that no longer exists."""
         if not (message.retain and message.payload):
             return
-        sources = {topic_level(source.name) for source in self._board.snapshot(with_runtimes=False).sources}
-        if message.topic.split("/")[-2] not in sources:
+        if message.topic.split("/")[-2] not in map(topic_level, self._board.source_names()):
             client.publish(message.topic, b"", QOS, retain=True)
 
     def _on_retained_announcement(self, client: Client, data: object, message: MQTTMessage) -> None:

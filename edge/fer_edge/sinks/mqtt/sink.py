@@ -8,24 +8,27 @@ that are lost soon, a limit for acknowledgements, and closing in bounded time. S
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import random
 import socket
 import sys
 import threading
 import time
 
+import msgspec
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessageInfo
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from fer_edge.errors import reason_of
+from fer_edge.settings.redaction import redacted
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.sinks.base import ManagedSink, Pace, report_lost
 from fer_edge.sinks.event_json import encode_json
 from fer_edge.sinks.mqtt.client import LimitedClient
-from fer_edge.sinks.mqtt.description import Description, settings_hash
 from fer_edge.sinks.mqtt.home_assistant import Announcement
 from fer_edge.sinks.mqtt.outbox import Message, Outbox
 from fer_edge.sinks.mqtt.publisher import QOS, SUBSCRIBED_QOS, Publisher
@@ -69,12 +72,7 @@ class MqttSink(ManagedSink):
         self._topics = Topics(mqtt.topic, mqtt.device or device_name(), aggregate, mqtt.confidence_step)
         announcement = Announcement(mqtt.discovery_prefix, mqtt.area, _page_url(settings.web), mqtt.commands)
         self._publisher = Publisher(
-            self._topics,
-            board,
-            announcement,
-            announced=mqtt.home_assistant,
-            commands=mqtt.commands,
-            description=Description(self._topics.device, settings.output.privacy, settings_hash(settings)),
+            self._topics, board, announcement, announced=mqtt.home_assistant, settings_hash=_settings_hash(settings)
         )
         host, port = mqtt.host or "", mqtt.broker_port
         self._where = f"{host}:{port}"
@@ -90,7 +88,7 @@ class MqttSink(ManagedSink):
         self._short_lived = 0
         self._closing_since: float | None = None
         self._disconnected = threading.Event()
-        self._client = self._new_client(mqtt)
+        self._client = _Client(self, mqtt)
         self._client.connect_async(host, port, mqtt.keepalive_s)
         self._client.loop_start()
 
@@ -143,16 +141,6 @@ class MqttSink(ManagedSink):
         if lost:
             problem = self._problem or "the broker did not acknowledge all messages in time"
             report_lost(f"mqtt: {problem}", lost, "message", fail=not self._pace.live)
-
-    def _new_client(self, settings: MqttSettings) -> _Client:
-        client = _Client(self, settings, self._client_id)
-        client.max_inflight_messages_set(0)  # unlimited: the outbox has its own limit
-        client.will_set(self._topics.of("availability"), OFFLINE, QOS, retain=True)
-        client.on_pre_connect = self._on_pre_connect
-        client.on_connect = self._on_connect
-        client.on_connect_fail = self._on_connect_fail
-        client.on_disconnect = self._on_disconnect
-        return client
 
     def _send(self) -> None:
         while self._outbox.send_next(self._publish):
@@ -245,8 +233,14 @@ class MqttSink(ManagedSink):
 class _Client(LimitedClient):
     """paho's client of ``sink``, with what its thread lacks: periodic work, limits, surviving errors, fast closing."""
 
-    def __init__(self, sink: MqttSink, settings: MqttSettings, client_id: str) -> None:
-        super().__init__(settings, client_id, _CONNECT_TIMEOUT_S)
+    def __init__(self, sink: MqttSink, settings: MqttSettings) -> None:
+        super().__init__(settings, sink._client_id, _CONNECT_TIMEOUT_S)
+        self.max_inflight_messages_set(0)  # unlimited: the outbox has its own limit
+        self.will_set(sink._topics.of("availability"), OFFLINE, QOS, retain=True)
+        self.on_pre_connect = sink._on_pre_connect
+        self.on_connect = sink._on_connect
+        self.on_connect_fail = sink._on_connect_fail
+        self.on_disconnect = sink._on_disconnect
         self._sink = sink
         self.closing = threading.Event()
         """Set when the connection is to be closed: an attempt to connect is then made at once."""
@@ -292,6 +286,16 @@ class _Client(LimitedClient):
         if isinstance(connection, socket.socket):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def _settings_hash(settings: RuntimeSettings) -> str:
+    """Return 16 hexadecimal digits that are equal on devices with the same settings, apart from ``mqtt.device``.
+
+    Passwords in URLs are left out: a hash would let anyone who reads it try passwords.
+    """
+    alike = msgspec.structs.replace(settings, mqtt=msgspec.structs.replace(settings.mqtt, device=None))
+    text = redacted(json.dumps(msgspec.to_builtins(alike, enc_hook=str), sort_keys=True))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _page_url(web: WebSettings) -> str | None:

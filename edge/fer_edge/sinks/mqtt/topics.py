@@ -18,7 +18,9 @@ import re
 from dataclasses import dataclass
 
 from fer_edge.settings.redaction import redacted
+from fer_edge.sinks.base import SESSION
 from fer_edge.status import ChipStatus, DaemonStatus, SourceStatus, UpdateStatus
+from fer_edge.system.version import __version__
 from fer_edge.types import UNCERTAIN
 
 ONLINE, OFFLINE = b"online", b"offline"
@@ -55,6 +57,20 @@ class Topics:
         """Return the filter for the topics with the levels ``names`` below any source."""
         return "/".join((self.base, topic_level(self.device), "+", *names))
 
+    def description_of(self, status: DaemonStatus, settings_hash: str) -> dict[str, object]:
+        """Return the description of the device, for programs that look after many devices."""
+        model = status.model
+        return {
+            "v": 1,
+            "name": self.device,
+            "version": __version__,
+            "model": {"name": model.name, "version": model.version, "variant": model.variant},
+            "sources": [source.name for source in status.sources],
+            "privacy": status.privacy,
+            "settings": settings_hash,
+            "session": SESSION,
+        }
+
     def states(self, status: DaemonStatus) -> dict[str, dict[str, object]]:
         """Return the current state for each state topic."""
         states = {self.of("state"): _device_state(status.sources, status.chip)}
@@ -66,7 +82,7 @@ class Topics:
 
     def _source_state(self, source: SourceStatus) -> dict[str, object]:
         """Return the state of ``source``; emotion and confidence belong to the largest face, probably the nearest."""
-        watching = source.delivers
+        watching = source.state.delivers
         reason = redacted(source.reason) if source.reason else None
         state: dict[str, object] = {
             "state": source.state.value,
@@ -104,6 +120,6 @@ def _update_state(installed: str, update: UpdateStatus) -> dict[str, object]:
 
 
 def _device_state(sources: tuple[SourceStatus, ...], chip: ChipStatus) -> dict[str, object]:
-    fps = sum(source.fps for source in sources if source.delivers)
+    fps = sum(source.fps for source in sources if source.state.delivers)
     temperature = None if chip.temperature_c is None else round(chip.temperature_c)
     return {"fps": round(fps), "temperature": temperature, "throttled": list(chip.throttled)}
