@@ -29,7 +29,7 @@ from fer_edge.stages.crop import crop_face
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.stages.detection.yunet import SIDE_OF_HEIGHT, SIDE_OF_WIDTH, UP, haar_box
 from fer_edge.stages.detection.yunet_model import YuNetModel, load_model
-from fer_edge.stages.schedule import DetectorProfile, sweep_tiles
+from fer_edge.stages.schedule.tiles import DetectorProfile, sweep_tiles
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Box, Face, Float32Array, Search, UInt8Array
 from fer_train.data.dataset import PUBLIC_TEST, load_dataset
