@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer_edge.errors import ModelError, reason_of
@@ -78,8 +79,7 @@ def _folder() -> Path:
 
 def _run_trial(path: Path, interpreter: str, stop: threading.Event | None) -> bool:
     """Return True if the model passed, False if ``stop`` was set before there was a result. Raises ModelError."""
-    # -P: do not import a numpy.py from the current folder.
-    command = [sys.executable, "-P", "-m", "fer_edge.model.trial", str(path), interpreter]
+    command = _command("fer_edge.model.trial", (str(path), interpreter))
     until = time.monotonic() + MAX_TRIAL_S
     try:
         child = subprocess.Popen(
@@ -118,6 +118,30 @@ def _run_trial(path: Path, interpreter: str, stop: threading.Event | None) -> bo
         f"{path}: refused: it ended a separate process that tried it: {_describe(child.returncode)};"
         " convert the model again, or use another bundle"
     )
+
+
+def run_apart(module: str, words: Sequence[str], path: Path, task: str, limit_s: float) -> tuple[int, str]:
+    """Run ``python -m module`` with the arguments ``words``, since the model at ``path`` may crash the interpreter.
+
+    Returns:
+        The exit code, and what was printed.
+
+    Raises:
+        ModelError: If ``task`` cannot be started, or does not end within ``limit_s`` seconds.
+    """
+    try:
+        done = subprocess.run(
+            _command(module, words), stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=limit_s
+        )
+    except subprocess.TimeoutExpired:
+        raise TrialTimeoutError(f"{path}: refused: {task} did not end within {limit_s:g} s") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot start {task}: {reason_of(error)}") from None
+    return done.returncode, " ".join(done.stdout.decode(errors="replace").split())
+
+
+def _command(module: str, words: Sequence[str]) -> list[str]:
+    return [sys.executable, "-P", "-m", module, *words]  # -P: do not import a numpy.py from the current folder
 
 
 def _describe(code: int) -> str:

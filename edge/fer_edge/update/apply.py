@@ -144,7 +144,7 @@ def _download(device: Device, client: Client, release: Release) -> None:
     store, version = device.store, release.version
     archive, unpacked = store.incoming / "bundle.zip", store.incoming / version
     try:
-        client.download(release, archive)
+        client.download(release.target, archive)
     except FerEdgeError as error:
         store.update(problem=str(error))
         raise

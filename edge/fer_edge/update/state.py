@@ -7,8 +7,9 @@ from typing import Literal
 import msgspec
 
 from fer_edge.errors import ModelError
+from fer_edge.model.manifest import decode_format
 from fer_edge.system.version import __version__
-from fer_edge.update.format import FORMAT, Version, decode_format
+from fer_edge.update.format import FORMAT, Version
 
 Stage = Literal["verified", "checked", "shadow"]
 """How far a candidate has come: signature and files are verified, the self-check has passed, or it is compared with the
