@@ -101,11 +101,8 @@ def compare(folder: Path, variant: str, interpreter: str) -> None:
 
 
 def _logits(bundle: ModelBundle, variant: str, crops: list[UInt8Array], interpreter: str = "auto") -> Float32Array:
-    classifier = EmotionClassifier(bundle, variant, interpreter=interpreter)
-    try:
+    with EmotionClassifier(bundle, variant, interpreter=interpreter) as classifier:
         return np.stack([classifier.logits(crop) for crop in crops])
-    finally:
-        classifier.close()
 
 
 def _make_crops(height: int, width: int) -> list[UInt8Array]:

@@ -106,11 +106,10 @@ class Scheduler:
     """Plans the searches of one source, frame by frame; see ``plan_searches``."""
 
     def __init__(self, detector: DetectorSettings, settings: ScheduleSettings) -> None:
-        self._settings = self._affordable = settings
+        self._settings = settings
         self._cost = SearchCost.nominal(detector)
         self._profile = DetectorProfile.of(detector)
         self._state = ScheduleState()
-        self._share = 1.0
 
     @property
     def frame_size(self) -> tuple[int, int] | None:
@@ -128,13 +127,9 @@ class Scheduler:
             now: Seconds of the source's clock.
             budget_share: Share of the configured budget to use, 0..1.
         """
-        if budget_share != self._share:
-            self._share = budget_share
-            share = max(MIN_BUDGET_SHARE, self._settings.budget_share * budget_share)
-            self._affordable = structs.replace(self._settings, budget_share=share)
-        searches, self._state = plan_searches(
-            motion, tracks, now, self._cost, self._state, self._affordable, self._profile
-        )
+        share = max(MIN_BUDGET_SHARE, self._settings.budget_share * budget_share)
+        affordable = structs.replace(self._settings, budget_share=share)
+        searches, self._state = plan_searches(motion, tracks, now, self._cost, self._state, affordable, self._profile)
         return searches
 
     def record(self, search: Search, elapsed_s: float) -> None:
