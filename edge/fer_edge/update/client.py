@@ -12,12 +12,12 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
@@ -27,9 +27,6 @@ from fer_edge.model.manifest import decode_format
 from fer_edge.settings.redaction import redacted
 from fer_edge.system.files import open_regular, read_regular
 from fer_edge.update.format import CHANNELS, MAX_ARCHIVE_BYTES, Channel, Release, channel_target
-
-if TYPE_CHECKING:
-    from tuf.api.metadata import TargetFile
 
 MAX_REFRESH_S = 120.0
 """Seconds for all metadata together, which has some kilobytes."""

@@ -28,10 +28,10 @@ from typing import Any
 
 import msgspec
 
-from fer_edge.errors import CheckFailedError, InputError, OutputError, reason_of
-from fer_edge.model.manifest import MANIFEST_NAME
+from fer_edge.errors import CheckFailedError, InputError, ModelError, OutputError, reason_of
+from fer_edge.model.manifest import MANIFEST_NAME, decode_format
 from fer_edge.system.files import read_regular, remove_temporary_files, write_bytes_atomically
-from fer_edge.update.state import Refusal, State, decode_state
+from fer_edge.update.state import Refusal, State
 
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}", flags=re.ASCII)
 _MAX_STATE_BYTES = 1 << 20
@@ -102,11 +102,13 @@ class Store:
             os.close(descriptor)
 
     def state(self) -> State:
-        """Return the state; a new one if there is none. Raises InputError if it cannot be read."""
+        """Return the state; a new one if there is none, or if it is damaged. Raises InputError if it cannot be read."""
         try:
-            return decode_state(read_regular(self._state, _MAX_STATE_BYTES), str(self._state))
+            return decode_format(read_regular(self._state, _MAX_STATE_BYTES), str(self._state), State)
         except FileNotFoundError:
             return State()
+        except ModelError as error:  # a device must continue to work
+            return State(problem=str(error))
         except OSError as error:
             raise InputError(f"{self._state}: cannot read it: {reason_of(error)}") from None
 
