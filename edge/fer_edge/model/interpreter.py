@@ -162,11 +162,7 @@ def interpreter_version(wanted: str = AUTO) -> tuple[str, str]:
 
 
 def _find_interpreter(wanted: str) -> tuple[str, str, Any]:
-    """Return the distribution's name and version, and the module with ``Interpreter``.
-
-    Raises:
-        ModelError: If none is usable.
-    """
+    """Return the distribution's name and version, and the module with ``Interpreter``. Raises ModelError."""
     problems = []
     for name in _MODULES if wanted == AUTO else (wanted,):
         try:

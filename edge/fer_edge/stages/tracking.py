@@ -1,4 +1,4 @@
-"""Multi-object tracking: optimal assignment of detections to constant-velocity tracks.
+"""Multi-object tracking: greedy assignment of detections to constant-velocity tracks.
 
 All times are seconds of a clock that never goes back. Frames may come at any rate and irregularly.
 """

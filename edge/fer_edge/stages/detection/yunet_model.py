@@ -137,20 +137,6 @@ class YuNetModel:
         return network
 
 
-def load_model(path: Path, min_score: float, max_iou: float) -> YuNetModel:
-    """Read the file at ``path``, test it in another process unless it is a published one, and load it.
-
-    See ``YuNetModel`` for the arguments.
-
-    Raises:
-        ModelError: If the file is missing or refused.
-    """
-    file = read_model(path)
-    if file.name is None:
-        test_in_subprocess(file)
-    return YuNetModel(file, min_score, max_iou)
-
-
 def test_in_subprocess(file: ModelFile) -> None:
     """Test in another process whether ``file`` finds the face of a known image.
 
