@@ -28,8 +28,8 @@ from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.crop import crop_face
 from fer_edge.stages.detection.choice import make_detector
 from fer_edge.stages.detection.yunet import SIDE_OF_HEIGHT, SIDE_OF_WIDTH, UP, haar_box
-from fer_edge.stages.detection.yunet_model import YuNetModel, load_model
-from fer_edge.stages.schedule import DetectorProfile, sweep_tiles
+from fer_edge.stages.detection.yunet_model import YuNetModel, read_model
+from fer_edge.stages.schedule.tiles import DetectorProfile, sweep_tiles
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Box, Face, Float32Array, Search, UInt8Array
 from fer_train.data.dataset import PUBLIC_TEST, load_dataset
@@ -156,7 +156,7 @@ def main() -> None:
     set_up_opencv()
     costs({"haar": DetectorSettings(), "yunet": DetectorSettings(kind="yunet", model=str(path))})
     dataset = load_dataset(None)
-    model = load_model(path, 0.4, 0.3)
+    model = YuNetModel(read_model(path), 0.4, 0.3)
     width, height, up = fit(model, dataset.splits["Training"])
     sys.stdout.write(f"side = {width:.3f} · width + {height:.3f} · height, up by {up:.3f} of it\n")
     sys.stdout.write(f"  in use: {SIDE_OF_WIDTH}, {SIDE_OF_HEIGHT}, {UP}\n")

@@ -31,98 +31,57 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from fer_edge.system.version import __version__
-
 if TYPE_CHECKING:
-    from fer_edge.daemon.watcher import Watcher
-    from fer_edge.errors import FerEdgeError, InputError, ModelError, OutputError, SourceLostError
-    from fer_edge.images.colour import to_gray
-    from fer_edge.model.bundle import ModelBundle, load_bundle
-    from fer_edge.pipeline import Pipeline, SourceRun
-    from fer_edge.protocols import Classifier, ClosingSink, ClosingSource, EventSink, FaceDetector, FrameSource, NoFrame
-    from fer_edge.recording.annotate import Annotator
-    from fer_edge.recording.video import AnnotatedVideo
-    from fer_edge.settings.pipeline import DetectorSettings, ScheduleSettings
-    from fer_edge.settings.runtime import RuntimeSettings, load_settings
-    from fer_edge.settings.source import SourceSettings
-    from fer_edge.sinks.console import event_line
-    from fer_edge.sinks.event_json import event_to_json
-    from fer_edge.sources import open_source
-    from fer_edge.sources.newest import NewestFrameSource
-    from fer_edge.stages.classification import EmotionClassifier
-    from fer_edge.stages.crop import crop_face
-    from fer_edge.stages.detection.haar import HaarFaceDetector
-    from fer_edge.stages.detection.yunet import YuNetFaceDetector
-    from fer_edge.stills import FaceReader, FaceReading
-    from fer_edge.system.opencv_setup import set_up_opencv
-    from fer_edge.telemetry import Telemetry
-    from fer_edge.types import (
-        UNCERTAIN,
-        Box,
-        CropSpec,
-        EmotionEvent,
-        EmotionProbabilities,
-        EventKind,
-        Face,
-        FaceCrop,
-        Frame,
-        FrameResult,
-        Search,
-        TrackedEmotion,
-    )
-
-__all__ = [
-    "UNCERTAIN",
-    "AnnotatedVideo",
-    "Annotator",
-    "Box",
-    "Classifier",
-    "ClosingSink",
-    "ClosingSource",
-    "CropSpec",
-    "DetectorSettings",
-    "EmotionClassifier",
-    "EmotionEvent",
-    "EmotionProbabilities",
-    "EventKind",
-    "EventSink",
-    "Face",
-    "FaceCrop",
-    "FaceDetector",
-    "FaceReader",
-    "FaceReading",
-    "FerEdgeError",
-    "Frame",
-    "FrameResult",
-    "FrameSource",
-    "HaarFaceDetector",
-    "InputError",
-    "ModelBundle",
-    "ModelError",
-    "NewestFrameSource",
-    "NoFrame",
-    "OutputError",
-    "Pipeline",
-    "RuntimeSettings",
-    "ScheduleSettings",
-    "Search",
-    "SourceLostError",
-    "SourceRun",
-    "SourceSettings",
-    "Telemetry",
-    "TrackedEmotion",
-    "Watcher",
-    "YuNetFaceDetector",
-    "__version__",
-    "crop_face",
-    "event_line",
-    "event_to_json",
-    "load_bundle",
-    "load_settings",
-    "open_source",
-    "set_up_opencv",
-    "to_gray",
-]
+    from fer_edge.daemon.watcher import Watcher as Watcher
+    from fer_edge.errors import FerEdgeError as FerEdgeError
+    from fer_edge.errors import InputError as InputError
+    from fer_edge.errors import ModelError as ModelError
+    from fer_edge.errors import OutputError as OutputError
+    from fer_edge.errors import SourceLostError as SourceLostError
+    from fer_edge.images.colour import to_gray as to_gray
+    from fer_edge.model.bundle import ModelBundle as ModelBundle
+    from fer_edge.model.bundle import load_bundle as load_bundle
+    from fer_edge.pipeline import Pipeline as Pipeline
+    from fer_edge.pipeline import SourceRun as SourceRun
+    from fer_edge.protocols import Classifier as Classifier
+    from fer_edge.protocols import ClosingSink as ClosingSink
+    from fer_edge.protocols import ClosingSource as ClosingSource
+    from fer_edge.protocols import EventSink as EventSink
+    from fer_edge.protocols import FaceDetector as FaceDetector
+    from fer_edge.protocols import FrameSource as FrameSource
+    from fer_edge.protocols import NoFrame as NoFrame
+    from fer_edge.recording.annotate import Annotator as Annotator
+    from fer_edge.recording.video import AnnotatedVideo as AnnotatedVideo
+    from fer_edge.settings.pipeline import DetectorSettings as DetectorSettings
+    from fer_edge.settings.pipeline import ScheduleSettings as ScheduleSettings
+    from fer_edge.settings.runtime import RuntimeSettings as RuntimeSettings
+    from fer_edge.settings.runtime import load_settings as load_settings
+    from fer_edge.settings.source import SourceSettings as SourceSettings
+    from fer_edge.sinks.console import event_line as event_line
+    from fer_edge.sinks.event_json import event_to_json as event_to_json
+    from fer_edge.sources import open_source as open_source
+    from fer_edge.sources.newest import NewestFrameSource as NewestFrameSource
+    from fer_edge.stages.classification import EmotionClassifier as EmotionClassifier
+    from fer_edge.stages.crop import crop_face as crop_face
+    from fer_edge.stages.detection.haar import HaarFaceDetector as HaarFaceDetector
+    from fer_edge.stages.detection.yunet import YuNetFaceDetector as YuNetFaceDetector
+    from fer_edge.stills import FaceReader as FaceReader
+    from fer_edge.stills import FaceReading as FaceReading
+    from fer_edge.system.opencv_setup import set_up_opencv as set_up_opencv
+    from fer_edge.system.version import __version__ as __version__
+    from fer_edge.telemetry import Telemetry as Telemetry
+    from fer_edge.types import UNCERTAIN as UNCERTAIN
+    from fer_edge.types import Box as Box
+    from fer_edge.types import CropSpec as CropSpec
+    from fer_edge.types import EmotionEvent as EmotionEvent
+    from fer_edge.types import EmotionProbabilities as EmotionProbabilities
+    from fer_edge.types import EventKind as EventKind
+    from fer_edge.types import Face as Face
+    from fer_edge.types import FaceCrop as FaceCrop
+    from fer_edge.types import Frame as Frame
+    from fer_edge.types import FrameResult as FrameResult
+    from fer_edge.types import Search as Search
+    from fer_edge.types import TrackedEmotion as TrackedEmotion
 
 if not TYPE_CHECKING:  # type checkers use the imports above, and can report a misspelled name
     _HOMES = {
@@ -155,6 +114,7 @@ if not TYPE_CHECKING:  # type checkers use the imports above, and can report a m
         "stages.detection.yunet": ("YuNetFaceDetector",),
         "stills": ("FaceReader", "FaceReading"),
         "system.opencv_setup": ("set_up_opencv",),
+        "system.version": ("__version__",),
         "telemetry": ("Telemetry",),
         "types": (
             "UNCERTAIN",
@@ -172,6 +132,7 @@ if not TYPE_CHECKING:  # type checkers use the imports above, and can report a m
         ),
     }
     _MODULES = {name: f"{__name__}.{module}" for module, names in _HOMES.items() for name in names}
+    __all__ = list(_MODULES)
 
     def __getattr__(name: str) -> Any:
         if name not in _MODULES:

@@ -12,7 +12,7 @@ from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.appearance import AppearanceTracker
 from fer_edge.stages.detection.overlaps import suppress_overlaps
 from fer_edge.stages.motion import MotionDetector
-from fer_edge.stages.schedule import OWN_MOTION_SIDE, Scheduler
+from fer_edge.stages.schedule.plan import OWN_MOTION_SIDE, Scheduler
 from fer_edge.stages.tracking import Tracker
 from fer_edge.stages.verification import TrackVerifier
 from fer_edge.telemetry import Telemetry

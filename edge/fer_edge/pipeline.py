@@ -6,8 +6,8 @@ import functools
 import os
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from fer_edge.frames import Limits, frames_within
 from fer_edge.images.colour import kept_colour, to_gray
 from fer_edge.model.bundle import ModelBundle, load_bundle
 from fer_edge.protocols import Classifier, FaceDetector, FaceLikelihood, FrameSource
-from fer_edge.settings.pipeline import EmotionSettings
+from fer_edge.settings.pipeline import DetectorSettings, EmotionSettings
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.affect import AffectReader
 from fer_edge.stages.classification import EmotionClassifier
@@ -42,8 +42,6 @@ from fer_edge.types import (
     Face,
     Frame,
     FrameResult,
-    Presence,
-    TrackedEmotion,
 )
 
 
@@ -93,12 +91,15 @@ class Pipeline(Closing):
         self._affect = AffectReader(classifier.labels).read if classifier and emotion.valence_arousal else None
         self.budget_share = 1.0
         """Share of the search budget that live sources use, 0..1; reduced while the processor is hot."""
-        self._given_detector = detector
         # Still images need a detector with other settings than streams. Each is loaded once, when it is first used.
-        self._make_detector = functools.cache(make_detector)
-        self._load_check = functools.cache(self._default_check if check is None else lambda: check)
+        self._detector_for: Callable[[DetectorSettings], FaceDetector] = (
+            functools.cache(make_detector) if detector is None else lambda _: detector
+        )
+        self._load_check = functools.cache(
+            lambda: FaceCheck(self.settings.model.interpreter) if check is None else check
+        )
         # Refused now rather than with the first frame.
-        self._detector_for(self.settings)
+        self._detector_for(self.settings.detector)
         self._verifier_for(self.settings)
 
     @classmethod
@@ -127,9 +128,9 @@ class Pipeline(Closing):
         if not settings.emotion.enabled:
             return cls(None, None, settings)
         if not isinstance(bundle, ModelBundle):
-            _check_type(
-                "Pipeline.from_bundle", bundle, str | os.PathLike | None, "the path of a bundle or a ModelBundle"
-            )
+            if not isinstance(bundle, str | os.PathLike | None):
+                found = type(bundle).__name__
+                raise TypeError(f"Pipeline.from_bundle takes the path of a bundle or a ModelBundle, not {found}")
             with load_bundle(bundle) as loaded:
                 return cls.from_bundle(loaded, settings, variant)
         return cls(None, EmotionClassifier.from_settings(bundle, settings.model, variant), settings)
@@ -163,12 +164,6 @@ class Pipeline(Closing):
         if self._load_check.cache_info().currsize:  # the default is not loaded if all sources were still images
             self._load_check().close()
 
-    def _detector_for(self, settings: RuntimeSettings) -> FaceDetector:
-        return self._given_detector or self._make_detector(settings.detector)
-
-    def _default_check(self) -> FaceLikelihood:
-        return FaceCheck(self.settings.model.interpreter)
-
     def _verifier_for(self, settings: RuntimeSettings) -> TrackVerifier | None:
         # If a single detection confirms a track, as in a still image, no later reading could correct a wrong one.
         verify = settings.detector.verify and settings.tracking.min_hits > 1
@@ -184,11 +179,6 @@ def reported_labels(labels: Sequence[str], settings: EmotionSettings) -> tuple[s
     if settings.valence_arousal:
         AffectReader(labels)
     return grouped_labels(labels, settings.groups)
-
-
-def _check_type(function: str, value: object, kind: Any, wanted: str) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{function} takes {wanted}, not {type(value).__name__}")
 
 
 class SourceRun(Closing):
@@ -219,7 +209,7 @@ class SourceRun(Closing):
         self._pipeline, self._source, self._settings, self._live = pipeline, source, settings, live
         self._classifier = pipeline.classifier
         self._finder = FaceFinder(
-            pipeline._detector_for(settings), lambda: pipeline._verifier_for(settings), settings, telemetry
+            pipeline._detector_for(settings.detector), lambda: pipeline._verifier_for(settings), settings, telemetry
         )
         self._clock, self._last_at, self._name = SteadyClock(), 0.0, name
         self._index = -1
@@ -242,7 +232,8 @@ class SourceRun(Closing):
             TypeError: If ``frame`` is neither a frame nor an image.
         """
         if not isinstance(frame, Frame):
-            _check_type("process", frame, np.ndarray, "a Frame or a NumPy image")
+            if not isinstance(frame, np.ndarray):
+                raise TypeError(f"process takes a Frame or a NumPy image, not {type(frame).__name__}")
             self._index += 1
             at = time.monotonic() if at is None else at
             frame = Frame(self._name or "frames", self._index, at, to_gray(frame), bgr=kept_colour(frame))
@@ -258,7 +249,8 @@ class SourceRun(Closing):
                 emotions, events = self._event_builder.update(frame.source, readings, now, zones)
                 in_sight = self._finder.in_sight(tracks, now)
                 emotions = tuple(emotion for emotion in emotions if emotion.track_id in in_sight)
-                presence, events = self._count_present(frame.source, emotions, events, now)
+                presence, changed = self._presence.update([emotion.zone for emotion in emotions], now)
+                events += self._event_builder.presence(frame.source, changed, now)
         if zones:
             self.telemetry.count_zones(self._zones.entered, emotions, self._clock.step_s)
         self._name, self._last_at = frame.source, frame.captured_at
@@ -345,15 +337,6 @@ class SourceRun(Closing):
         """Close the source. Idempotent."""
         if self._source is not None:
             self._source.close()
-
-    def _count_present(
-        self, source: str, emotions: Sequence[TrackedEmotion], events: tuple[EmotionEvent, ...], now: float
-    ) -> tuple[Presence | None, tuple[EmotionEvent, ...]]:
-        """Return the number of faces with hysteresis, and ``events`` with the changes of that number."""
-        if not self._settings.presence.enabled:
-            return None, events
-        presence, changed = self._presence.update([emotion.zone for emotion in emotions], now)
-        return presence, (*events, *self._event_builder.presence(source, changed, now))
 
     def _read(self, frame: Frame, face: Face, classifier: Classifier) -> EmotionProbabilities | None:
         """Return the probabilities for ``face``; None if its crop is refused."""

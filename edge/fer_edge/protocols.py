@@ -88,6 +88,8 @@ class FrameSource(Protocol):
 class ClosingSource(Closing):
     """Base class for your own sources: a context manager that calls ``close``, with ``still`` false.
 
+    ``close`` does nothing unless overridden.
+
     >>> import numpy as np
     >>> from fer_edge import Frame, NoFrame
     >>> class Black(ClosingSource):
@@ -108,9 +110,6 @@ class ClosingSource(Closing):
 
     still = False
     keep_colour = False
-
-    def close(self) -> None:
-        """Release the resources of the source. Idempotent."""
 
 
 class FaceDetector(Protocol):
@@ -220,7 +219,7 @@ class EventSink(Protocol):
 
 
 class ClosingSink(Closing):
-    """Base class of an ``EventSink``: a context manager that calls ``close`` at its end.
+    """Base class of an ``EventSink``: a context manager that calls ``close``, which does nothing unless overridden.
 
     >>> from fer_edge import EmotionEvent, EventKind
     >>> class Kinds(ClosingSink):
@@ -230,6 +229,3 @@ class ClosingSink(Closing):
     ...     sink.emit(EmotionEvent(EventKind.HEARTBEAT, "cam0", 1.7e9, 0.0))
     heartbeat
     """
-
-    def close(self) -> None:
-        """Release what the sink holds. Idempotent; does nothing unless overridden."""

@@ -14,7 +14,7 @@ from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.crop import crop_face
 from fer_edge.stages.crop_quality import find_fault, measure
 from fer_edge.stages.detection.choice import make_detector
-from fer_edge.stages.schedule import DetectorProfile, sweep_tiles
+from fer_edge.stages.schedule.tiles import DetectorProfile, sweep_tiles
 from fer_edge.system.closing import Closing
 from fer_edge.types import Box, CropFault, EmotionProbabilities, Face, UInt8Array, check_gray
 

@@ -6,8 +6,8 @@ import math
 import threading
 import time
 from bisect import bisect_left
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from itertools import accumulate
 from types import TracebackType
 from typing import Self
@@ -49,21 +49,13 @@ class LatencyHistogram:
         self.calls += 1
         self.total_s += within
 
-    def percentile(self, share: float) -> float:
-        """Return the duration in seconds below which ``share`` (0..1) of all durations lie; NaN if there are none."""
-        return self._percentile(share, list(accumulate(self._counts)))
-
     def latency(self) -> StageLatency:
-        """Return percentiles, count and sum."""
+        """Return percentiles (NaN without durations), count and sum."""
         summed = list(accumulate(self._counts))
-        p50, p95, p99 = (round(1e3 * self._percentile(share, summed), 4) for share in (0.50, 0.95, 0.99))
+        buckets = (bisect_left(summed, max(1, math.ceil(share * self.calls))) for share in (0.50, 0.95, 0.99))
+        scale_ms = 1e3 * _MIN_S if self.calls else math.nan
+        p50, p95, p99 = (round(scale_ms * _GROWTH ** (bucket + 0.5), 4) for bucket in buckets)
         return StageLatency(p50, p95, p99, self.calls, self.total_s, tuple(summed[limit - 1] for limit in _LIMITS))
-
-    def _percentile(self, share: float, summed: Sequence[int]) -> float:
-        if not self.calls:
-            return math.nan
-        bucket = bisect_left(summed, max(1, math.ceil(share * self.calls)))
-        return float(_MIN_S * _GROWTH ** (bucket + 0.5))
 
 
 class Telemetry:
@@ -85,21 +77,17 @@ class Telemetry:
         """Names of the source's zones."""
         self._lock = threading.Lock()
         self._started = time.monotonic()
-        self._counts: defaultdict[str, int] = defaultdict(int)
-        self._refused = dict.fromkeys(CropFault, 0)
+        self._counts: Counter[str] = Counter()
+        self._refused = Counter(dict.fromkeys(CropFault, 0))
         self._stages: defaultdict[str, LatencyHistogram] = defaultdict(LatencyHistogram)
         self._pipeline_cpu_s = 0.0
-        self._entered: defaultdict[str, int] = defaultdict(int)
+        self._entered: Counter[str] = Counter()
         self._emotion_s: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
 
     def count(self, *, frames: int = 0, dropped: int = 0, faces: int = 0, appeared: int = 0, events: int = 0) -> None:
         """Add to the counters."""
         with self._lock:
-            self._counts["frames"] += frames
-            self._counts["dropped"] += dropped
-            self._counts["faces"] += faces
-            self._counts["appeared"] += appeared
-            self._counts["events"] += events
+            self._counts.update(frames=frames, dropped=dropped, faces=faces, appeared=appeared, events=events)
 
     def count_zones(self, entered: Iterable[str], tracks: Iterable[TrackedEmotion], seconds: float) -> None:
         """Add one frame to the totals of the zones.
@@ -110,8 +98,7 @@ class Telemetry:
             seconds: Time since the frame before.
         """
         with self._lock:
-            for zone in entered:
-                self._entered[zone] += 1
+            self._entered.update(entered)
             for track in tracks:
                 if track.zone is not None and track.emotion is not None:
                     self._emotion_s[track.zone][track.emotion] += seconds

@@ -16,7 +16,7 @@ import msgspec
 
 from fer_edge.errors import InputError, ModelError, reason_of
 from fer_edge.model.bundle import ModelBundle
-from fer_edge.model.manifest import MANIFEST_NAME
+from fer_edge.model.manifest import MANIFEST_NAME, decode_format
 from fer_edge.update.format import (
     FORMAT,
     GOLDEN_NAME,
@@ -24,7 +24,6 @@ from fer_edge.update.format import (
     Channel,
     Release,
     channel_target,
-    parse_channel,
     version_key,
 )
 from fer_edge.update.golden import record
@@ -126,7 +125,7 @@ def releases(repository: Repository, channel: str) -> list[Release]:
     name = channel_target(channel)
     data = repository.read_target(name)
     try:
-        return [] if data is None else parse_channel(data, name).releases
+        return [] if data is None else decode_format(data, name, Channel).releases
     except ModelError as error:
         raise InputError(str(error)) from None
 

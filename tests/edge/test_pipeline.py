@@ -20,7 +20,7 @@ from fer_edge.settings.pipeline import EmotionSettings, ScheduleSettings, Tracki
 from fer_edge.settings.runtime import RuntimeSettings
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.stages.detection.haar import HaarFaceDetector
-from fer_edge.stages.schedule import SearchCost
+from fer_edge.stages.schedule.plan import SearchCost
 from fer_edge.telemetry import Telemetry
 from fer_edge.types import UNCERTAIN, Box, EventKind, Face, Frame, FrameResult, Search, UInt8Array
 from support.cameras.scenes import demo_frames, portrait

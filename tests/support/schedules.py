@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from fer_edge.settings.pipeline import ScheduleSettings
-from fer_edge.stages.schedule import DetectorProfile, ScheduleState, SearchCost, plan_searches, sweep_tiles
+from fer_edge.stages.schedule.plan import ScheduleState, SearchCost, plan_searches
+from fer_edge.stages.schedule.tiles import DetectorProfile, sweep_tiles
 from fer_edge.types import Box, SceneMotion, Search, Track
 
 SETTINGS = ScheduleSettings()

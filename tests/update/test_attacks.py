@@ -172,7 +172,7 @@ def test_a_target_that_is_larger_than_any_bundle_is_not_downloaded(
     reader = client.Client(site.url, site.root.read_bytes(), store.metadata, store.incoming)
     (release,) = reader.releases("stable")
     with pytest.raises(ModelError, match=r"bundle-1\.1\.0\.zip has \d+ bytes"):
-        reader.download(release, store.incoming / "bundle.zip")
+        reader.download(release.target, store.incoming / "bundle.zip")
     assert not any("bundle" in path for path in site.asked)
 
 

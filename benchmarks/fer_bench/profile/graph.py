@@ -120,6 +120,6 @@ def _tensor(table: Table, buffers: list[int]) -> Tensor:
     shape = tuple(table.integers(0))
     quantization = table.table(4)
     scales = tuple(quantization.floats(2)) if quantization else ()
-    zero_point = quantization.integers64(3)[0] if quantization and scales and quantization.length(3) else 0
+    zero_point = quantization.integers(3, "q")[0] if quantization and scales and quantization.length(3) else 0
     constant = buffers[table.integer(2, "I")] > 0
     return Tensor(table.raw(3).decode(), shape, dtype, size * math.prod(shape), constant, scales, zero_point)

@@ -91,7 +91,11 @@ def load_bundle(path: str | os.PathLike[str] | None = None) -> ModelBundle:
     if not is_file:  # reading a pipe could block, reading a device might never end
         raise ModelError(f"{path}: neither a bundle folder nor a zip")
     with contextlib.ExitStack() as cleanup:
-        folder = _temporary_folder(cleanup)
+        try:
+            folder = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="fer-edge-bundle-")))
+        except OSError as error:
+            reason = f"cannot create a temporary folder: {error.strerror}"
+            raise OutputError(f"cannot unpack the bundle's zip: {reason}") from None
         unpack_bundle(path, folder)
         return ModelBundle(folder, read_manifest(folder), cleanup.pop_all())
 
@@ -118,12 +122,3 @@ def _verify(variant: ModelVariant) -> None:
         raise ModelError(f"{path}: {size} bytes, but the manifest says {variant.size_bytes}: damaged or replaced")
     if digest != variant.sha256:
         raise ModelError(f"{path}: sha256 differs from the manifest's: damaged or replaced; download the bundle again")
-
-
-def _temporary_folder(cleanup: contextlib.ExitStack) -> Path:
-    try:
-        return Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="fer-edge-bundle-")))
-    except OSError as error:
-        raise OutputError(
-            f"cannot unpack the bundle's zip: cannot create a temporary folder: {error.strerror}"
-        ) from None

@@ -139,13 +139,10 @@ class Table:
         """Return the elements of a vector of tables."""
         return [Table(self._data, self._target(at)) for at in self._elements(field, 4)]
 
-    def integers(self, field: int) -> list[int]:
-        """Return a vector of int32."""
-        return [int(struct.unpack_from("<i", self._data, at)[0]) for at in self._elements(field, 4)]
-
-    def integers64(self, field: int) -> list[int]:
-        """Return a vector of int64."""
-        return [int(struct.unpack_from("<q", self._data, at)[0]) for at in self._elements(field, 8)]
+    def integers(self, field: int, kind: str = "i") -> list[int]:
+        """Return a vector of integers of the ``struct`` format ``kind``: int32, or int64 for ``q``."""
+        elements = self._elements(field, struct.calcsize(f"<{kind}"))
+        return [int(struct.unpack_from(f"<{kind}", self._data, at)[0]) for at in elements]
 
     def floats(self, field: int) -> list[float]:
         """Return a vector of float32."""

@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,15 +77,14 @@ class LiteRtModel:
         Raises:
             ModelError: If the file is missing, damaged or not a model, or if no interpreter can run it.
         """
-        self._name, runtime = _find_interpreter(interpreter)
-        self._version = _version_of(runtime)
+        self._name, self._version, runtime = _find_interpreter(interpreter)
         self._threads = threads
         if not path.is_file():
             raise ModelError(f"{path}: no such model file")
         if path.suffix == ".onnx":
             raise ModelError(f"{path}: ONNX is for `fer-edge evaluate` and `fer-edge bench`; choose a .tflite variant")
         check_graph_file(path)
-        with _refusing(f"{path}: not a usable .tflite model (damaged or truncated?)"):
+        with _refusing(path, "not a usable .tflite model (damaged or truncated?)"):
             with hidden_stderr():
                 resolvers = runtime.OpResolverType
                 self._interpreter: Any = runtime.Interpreter(
@@ -119,12 +117,10 @@ class LiteRtModel:
         wanted = self.input_details
         if tensor.shape != wanted.shape or tensor.dtype.name != wanted.dtype:
             raise ValueError(f"expected {wanted.dtype} {wanted.shape}, got {tensor.dtype.name} {tensor.shape}")
-        try:
+        with _refusing(self.path, "the model cannot run"):
             self._input_view()[...] = tensor
             self._interpreter.invoke()
             return np.array(self._output_view())
-        except _RUNTIME_ERRORS as error:
-            raise ModelError(f"{self.path}: the model cannot run: {_short_reason(error)}") from None
 
     def describe(self) -> InterpreterInfo:
         """Return the interpreter, and how much of the graph XNNPACK runs.
@@ -132,14 +128,11 @@ class LiteRtModel:
         Raises:
             ModelError: If the interpreter cannot list the nodes.
         """
-        delegated: int | None
-        nodes: int | None
-        try:
+        delegated: int | None = None
+        nodes: int | None = None
+        # AttributeError, KeyError: the list of nodes is not a public interface. Others: a name that is not UTF-8.
+        with _refusing(self.path, "its nodes cannot be listed"), contextlib.suppress(AttributeError, KeyError):
             delegated, nodes = _count_delegated(self._interpreter._get_ops_details())
-        except (AttributeError, KeyError):  # the list of nodes is not a public interface
-            delegated, nodes = None, None
-        except _RUNTIME_ERRORS as error:  # such as a name that is not UTF-8
-            raise ModelError(f"{self.path}: its nodes cannot be listed: {_short_reason(error)}") from None
         delegate = "XNNPACK" if delegated else None
         return InterpreterInfo(self._name, self._version, delegate, delegated, nodes, self._threads)
 
@@ -149,18 +142,14 @@ class LiteRtModel:
 
 
 @contextlib.contextmanager
-def _refusing(what: str) -> Iterator[None]:
-    """Raise ModelError, with the message ``what`` and the reason, for every error that the runtime raises."""
+def _refusing(path: Path, what: str) -> Iterator[None]:
+    """Raise ModelError, with ``path``, ``what`` and the reason, for every error that the runtime raises."""
     try:
         yield
     except ModelError:
         raise
     except _RUNTIME_ERRORS as error:
-        raise ModelError(f"{what}: {_short_reason(error)}") from None
-
-
-def _short_reason(error: Exception) -> str:
-    return reason_of(error)[:200]
+        raise ModelError(f"{path}: {what}: {reason_of(error)[:200]}") from None
 
 
 def interpreter_version(wanted: str = AUTO) -> tuple[str, str]:
@@ -169,36 +158,25 @@ def interpreter_version(wanted: str = AUTO) -> tuple[str, str]:
     Raises:
         ModelError: If none is usable.
     """
-    name, runtime = _find_interpreter(wanted)
-    return name, _version_of(runtime)
+    return _find_interpreter(wanted)[:2]
 
 
-def _version_of(runtime: ModuleType) -> str:
-    # importlib.metadata has the version as well, but it imports the email package.
-    return str(getattr(sys.modules[str(runtime.__package__)], "__version__", "unknown"))
-
-
-def _find_interpreter(wanted: str) -> tuple[str, Any]:
-    """Return the distribution's name and the module with ``Interpreter``.
-
-    Raises:
-        ModelError: If none is usable.
-    """
+def _find_interpreter(wanted: str) -> tuple[str, str, Any]:
+    """Return the distribution's name and version, and the module with ``Interpreter``. Raises ModelError."""
     problems = []
     for name in _MODULES if wanted == AUTO else (wanted,):
         try:
-            _check_numpy(name)
-            return name, importlib.import_module(_MODULES[name])
+            # tflite-runtime does not declare this, and can be imported with NumPy 2; it fails when it is used.
+            if name == TFLITE_RUNTIME and int(np.__version__.partition(".")[0]) >= 2:
+                raise ImportError(f"needs numpy below 2, not {np.__version__}")
+            runtime = importlib.import_module(_MODULES[name])
         except ImportError as error:
             problems.append(f"{name}: {error}")
+            continue
+        # importlib.metadata has the version as well, but it imports the email package.
+        return name, str(getattr(sys.modules[str(runtime.__package__)], "__version__", "unknown")), runtime
     remedy = f"{install_command('legacy')} (Python 3.11)" if wanted == TFLITE_RUNTIME else "pip install ai-edge-litert"
     raise ModelError(f"no usable interpreter for .tflite files: {remedy} ({'; '.join(problems)})")
-
-
-def _check_numpy(name: str) -> None:
-    # tflite-runtime does not declare this, and can be imported with NumPy 2; it fails when it is used.
-    if name == TFLITE_RUNTIME and int(np.__version__.partition(".")[0]) >= 2:
-        raise ImportError(f"needs numpy below 2, not {np.__version__}")
 
 
 def _count_delegated(operations: Sequence[dict[str, Any]]) -> tuple[int, int]:

@@ -8,16 +8,18 @@ import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import msgspec
 from msgspec import Meta
 
-from fer_edge.errors import ModelError
+from fer_edge.errors import ModelError, reason_of
 from fer_edge.model.quantization import Quantization
 from fer_edge.settings.explain import explain, shown
 from fer_edge.settings.strict_json import decode_json
-from fer_edge.system.files import open_regular, write_text_atomically
+from fer_edge.system.files import read_regular, write_text_atomically
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 MANIFEST_NAME = "manifest.json"
 FORMAT = 1
@@ -156,23 +158,14 @@ def read_manifest(folder: Path) -> ModelManifest:
     """
     path = folder / MANIFEST_NAME
     try:
-        if not path.is_file() and path.exists():
-            raise ModelError(f"{path}: must be a file")
-        with open_regular(path) as stream:
-            raw = stream.read(_MAX_MANIFEST_BYTES + 1)
+        raw = read_regular(path, _MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         raise ModelError(f"{folder}: not a model bundle: it does not contain {MANIFEST_NAME}") from None
     except OSError as error:
-        raise ModelError(f"{path}: cannot read it: {error.strerror}") from None
-    if len(raw) > _MAX_MANIFEST_BYTES:
-        raise ModelError(f"{path}: larger than {_MAX_MANIFEST_BYTES} bytes, so not a manifest")
+        raise ModelError(f"{path}: cannot read the manifest: {reason_of(error)}") from None
     if not raw.strip():
         raise ModelError(f"{path}: the manifest is empty")
-    try:
-        table = decode_json(raw)
-    except ValueError as error:
-        raise ModelError(f"{path}: not valid JSON: {error}") from None
-    return parse_manifest(table, folder)
+    return decode_format(raw, str(path), ModelManifest)
 
 
 def parse_manifest(table: Any, folder: Path) -> ModelManifest:
@@ -181,16 +174,32 @@ def parse_manifest(table: Any, folder: Path) -> ModelManifest:
     Raises:
         ModelError: If the manifest is invalid; the message names the key.
     """
-    path = folder / MANIFEST_NAME
-    if not isinstance(table, dict):
-        raise ModelError(f"{path}: the manifest must be an object")
-    found = table.get("format")
-    if isinstance(found, int) and found > FORMAT:  # checked first: a newer format may have other keys
-        raise ModelError(f"{path}: format {shown(found)} is newer than {FORMAT}: update fer-edge")
+    return _convert(table, str(folder / MANIFEST_NAME), ModelManifest)
+
+
+def decode_format(data: bytes, where: str, kind: type[T]) -> T:
+    """Return the struct ``kind``, whose field ``format`` has one allowed value, in the JSON text ``data``.
+
+    Raises:
+        ModelError: If the format is newer, or the content is invalid; the message begins with ``where``.
+    """
     try:
-        return msgspec.convert(table, ModelManifest)
+        table = decode_json(data)
     except ValueError as error:
-        raise ModelError(f"{path}: {explain(error, table, ModelManifest)}") from None
+        raise ModelError(f"{where}: not valid JSON: {error}") from None
+    return _convert(table, where, kind)
+
+
+def _convert(table: Any, where: str, kind: type[T]) -> T:
+    if not isinstance(table, dict):
+        raise ModelError(f"{where}: must be an object, not {shown(table)}")
+    found, (newest,) = table.get("format"), get_args(get_type_hints(kind)["format"])
+    if isinstance(found, int) and found > newest:  # checked first: a newer format may have other keys
+        raise ModelError(f"{where}: format {shown(found)} is newer than {newest}: update fer-edge")
+    try:
+        return msgspec.convert(table, kind)
+    except ValueError as error:
+        raise ModelError(f"{where}: {explain(error, table, kind)}") from None
 
 
 def write_manifest(folder: Path, table: Mapping[str, Any]) -> None:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from fer_edge.errors import ModelError, reason_of
@@ -78,46 +79,60 @@ def _folder() -> Path:
 
 def _run_trial(path: Path, interpreter: str, stop: threading.Event | None) -> bool:
     """Return True if the model passed, False if ``stop`` was set before there was a result. Raises ModelError."""
-    # -P: do not import a numpy.py from the current folder.
-    command = [sys.executable, "-P", "-m", "fer_edge.model.trial", str(path), interpreter]
-    until = time.monotonic() + MAX_TRIAL_S
+    words, task = (str(path), interpreter), "an inference in a separate process"
     try:
-        child = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-    except OSError as error:
-        raise ModelError(f"{path}: cannot start a process to try the model: {reason_of(error)}") from None
-    with child:
-        try:
-            # Polled, so that a request to end takes effect at once. What it prints fits into the pipe.
-            while child.poll() is None:
-                if stop is not None and stop.wait(_POLL_S):
-                    return False
-                if stop is None:
-                    time.sleep(_POLL_S)
-                if time.monotonic() > until:
-                    raise TrialTimeoutError(
-                        f"{path}: refused: an inference did not end within {MAX_TRIAL_S:g} s in a separate process;"
-                        " convert the model again, or use another bundle"
-                    )
-        finally:
-            child.kill()
-        assert child.stdout is not None
-        printed = child.stdout.read().decode(errors="replace")
-    if child.returncode == 0:
-        return True
-    if child.returncode == _PROBLEM and printed.strip():
-        raise ModelError(" ".join(printed.split()))
-    if child.returncode == -signal.SIGKILL:
+        code, printed = run_apart("fer_edge.model.trial", words, path, task, MAX_TRIAL_S, stop)
+    except TrialTimeoutError as error:
+        raise TrialTimeoutError(f"{error}; convert the model again, or use another bundle") from None
+    if code is None or code == 0:
+        return code == 0
+    if code == _PROBLEM and printed:
+        raise ModelError(printed)
+    if code == -signal.SIGKILL:
         # Sent by the kernel for the whole machine's memory, or for the limit of a service or container.
         raise ModelError(
             f"{path}: the separate process that tried it was killed (SIGKILL), perhaps because the memory is used up;"
             " free memory, or raise the memory limit of the service or container"
         )
     raise ModelError(
-        f"{path}: refused: it ended a separate process that tried it: {_describe(child.returncode)};"
+        f"{path}: refused: it ended a separate process that tried it: {_describe(code)};"
         " convert the model again, or use another bundle"
     )
+
+
+def run_apart(
+    module: str, words: Sequence[str], path: Path, task: str, limit_s: float, stop: threading.Event | None = None
+) -> tuple[int | None, str]:
+    """Run ``python -m module`` with the arguments ``words``, since the model at ``path`` may crash the interpreter.
+
+    Returns:
+        The exit code (None if ``stop`` was set before there was one), and what was printed, on one line.
+
+    Raises:
+        ModelError: If ``task`` cannot be started, or does not end within ``limit_s`` seconds.
+    """
+    command = [sys.executable, "-P", "-m", module, *words]  # -P: do not import a numpy.py from the current folder
+    until = time.monotonic() + limit_s
+    try:
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+    except OSError as error:
+        raise ModelError(f"{path}: cannot start {task}: {reason_of(error)}") from None
+    with child:
+        try:
+            # Polled, so that a request to end takes effect at once. What it prints fits into the pipe.
+            while child.poll() is None:
+                if stop is not None and stop.wait(_POLL_S):
+                    return None, ""
+                if stop is None:
+                    time.sleep(_POLL_S)
+                if time.monotonic() > until:
+                    raise TrialTimeoutError(f"{path}: refused: {task} did not end within {limit_s:g} s")
+        finally:
+            child.kill()
+        assert child.stdout is not None
+        return child.returncode, " ".join(child.stdout.read().decode(errors="replace").split())
 
 
 def _describe(code: int) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -97,7 +98,7 @@ class EventBuilder:
         wall_clock: Callable[[], float] = time.time,
         affect: Callable[[EmotionProbabilities], tuple[float, float]] | None = None,
     ) -> None:
-        self._labels = tuple(labels)
+        self._labels, self._uncertain = tuple(labels), UNCERTAIN if labels else None
         self._affect = affect
         self._settings = settings or EmotionSettings()
         self._wall_clock = wall_clock
@@ -142,37 +143,28 @@ class EventBuilder:
         return tuple(self._left(source, set(), now))
 
     def _track_events(self, source: str, reading: TrackReading, now: float, zone: str | None) -> list[EmotionEvent]:
-        track = reading.track
+        track, probabilities = reading.track, reading.probabilities
         before = self._reported.get(track.track_id)
         state = before.state if before else Hysteresis(self._settings)
-        label = state.update(reading.probabilities, now) if track.followed else state.hide(now)
-        emotion = self._name(label)
+        label = state.update(probabilities, now) if track.followed else state.hide(now)
+        emotion = self._uncertain if label is None else self._labels[label]
         previous = before.last.emotion if before else None
-        confidence = _confidence(reading.probabilities, label)
-        if before and label is not None and reading.probabilities is None:
-            confidence = before.last.confidence  # the emotion is kept, and so is its confidence
+        if probabilities is not None:
+            confidence = float(probabilities.values[probabilities.top if label is None else label])
+        else:  # an emotion that is kept keeps its confidence
+            confidence = before.last.confidence if before and label is not None else 0.0
         since = before.last.since if before and emotion == previous else now
-        valence, arousal = self._affect_of(reading.probabilities)
+        valence, arousal = self._affect(probabilities) if self._affect and probabilities else (None, None)
         current = TrackedEmotion(source, track.track_id, track.box, emotion, confidence, since, zone, valence, arousal)
         self._reported[track.track_id] = _Reported(state, current)
         if before and emotion == previous:
             return []
         kind = EventKind.CHANGED if before else EventKind.APPEARED
-        return [self._event(kind, source, now, current, emotion, previous)]
-
-    def _name(self, label: int | None) -> str | None:
-        if not self._labels:
-            return None
-        return UNCERTAIN if label is None else self._labels[label]
-
-    def _affect_of(self, probabilities: EmotionProbabilities | None) -> tuple[float | None, float | None]:
-        if self._affect is None or probabilities is None:
-            return None, None
-        return self._affect(probabilities)
+        return [self._event(kind, source, now, current, previous)]
 
     def _left(self, source: str, remaining: set[int], now: float) -> list[EmotionEvent]:
         gone = [self._reported.pop(track_id).last for track_id in [*self._reported] if track_id not in remaining]
-        return [self._event(EventKind.LEFT, source, now, track, None, track.emotion) for track in gone]
+        return [self._event(EventKind.LEFT, source, now, track, track.emotion) for track in gone]
 
     def _heartbeats(self, source: str, emotions: Sequence[TrackedEmotion], now: float) -> list[EmotionEvent]:
         """Return one heartbeat per track every ``heartbeat_s``, or one without a track if there are none."""
@@ -185,7 +177,7 @@ class EventBuilder:
         self._last_heartbeat = now
         if not emotions:
             return [self._event(EventKind.HEARTBEAT, source, now)]
-        return [self._event(EventKind.HEARTBEAT, source, now, track, track.emotion) for track in emotions]
+        return [self._event(EventKind.HEARTBEAT, source, now, track) for track in emotions]
 
     def _event(
         self,
@@ -193,25 +185,17 @@ class EventBuilder:
         source: str,
         now: float,
         track: TrackedEmotion | None = None,
-        emotion: str | None = None,
         previous: str | None = None,
     ) -> EmotionEvent:
-        at = self._wall_clock()
+        event = EmotionEvent(kind, source, self._wall_clock(), now, previous=previous)
         if track is None:
-            return EmotionEvent(kind, source, at, now)
-        left = kind is EventKind.LEFT
-        return EmotionEvent(
-            kind,
-            source,
-            at,
-            now,
-            track.track_id,
-            emotion,
-            previous,
-            None if emotion is None else track.confidence,
-            zone=track.zone,
-            valence=None if left else track.valence,
-            arousal=None if left else track.arousal,
+            return event
+        event = replace(event, track_id=track.track_id, zone=track.zone)
+        if kind is EventKind.LEFT:
+            return event
+        confidence = None if track.emotion is None else track.confidence
+        return replace(
+            event, emotion=track.emotion, confidence=confidence, valence=track.valence, arousal=track.arousal
         )
 
 
@@ -220,9 +204,3 @@ class _Reported(NamedTuple):
 
     state: Hysteresis
     last: TrackedEmotion
-
-
-def _confidence(probabilities: EmotionProbabilities | None, label: int | None) -> float:
-    if probabilities is None:
-        return 0.0
-    return float(probabilities.values[probabilities.top if label is None else label])

@@ -26,22 +26,16 @@ _ROWS_PER_CELL = 4
 face."""
 
 
-class _Buffers:
-    """Reused arrays [rows, columns]: ``cells`` is uint8, ``small`` and ``difference`` are float32."""
-
-    def __init__(self, rows: int, columns: int) -> None:
-        self.cells = np.empty((rows, columns), np.uint8)
-        self.small = np.empty((rows, columns), np.float32)
-        self.difference = np.empty((rows, columns), np.float32)
-
-
 class MotionDetector:
     """Record when each part of one source's image last changed. Memory use is constant."""
 
     def __init__(self, settings: ScheduleSettings | None = None) -> None:
         self._settings = settings or ScheduleSettings()
         self._reference: Float32Array | None = None
-        self._buffers = _Buffers(0, 0)
+        # Reused arrays [rows, columns].
+        self._cells: UInt8Array = np.empty((0, 0), np.uint8)
+        self._small: Float32Array = np.empty((0, 0), np.float32)
+        self._difference = self._small
         self._motion = SceneMotion((0, 0), np.empty((0, 0)), np.empty((0, 0)))
 
     def update(self, gray: UInt8Array, now: float, known: Iterable[Box] = ()) -> SceneMotion:
@@ -63,7 +57,7 @@ class MotionDetector:
             return self._motion
         # Brightness relative to the reference. The median is not affected by motion in less than half of the image.
         brightness = max(_MIN_BRIGHTNESS, _median(small[::2, ::2] / self._reference[::2, ::2]))
-        difference = np.multiply(self._reference, brightness, out=self._buffers.difference)
+        difference = np.multiply(self._reference, brightness, out=self._difference)
         difference -= small
         changed = np.abs(difference, out=difference) > self._settings.motion_threshold
         if changed.any():
@@ -85,11 +79,11 @@ class MotionDetector:
         columns = max(1, min(width, CELLS_PER_FACE * self._settings.full_search_width_px // CASCADE_WINDOW))
         rows = max(1, min(height, round(columns * height / width)))
         step = max(1, height // (rows * _ROWS_PER_CELL))
-        if self._buffers.cells.shape != (rows, columns):
-            self._buffers = _Buffers(rows, columns)
-        buffers = self._buffers
-        cv2.resize(gray[::step], (columns, rows), dst=buffers.cells, interpolation=cv2.INTER_AREA)
-        return np.maximum(buffers.cells, 1, out=buffers.small)  # at least 1, since it is divided by
+        if self._cells.shape != (rows, columns):
+            self._cells = np.empty((rows, columns), np.uint8)
+            self._small, self._difference = np.empty((2, rows, columns), np.float32)
+        cv2.resize(gray[::step], (columns, rows), dst=self._cells, interpolation=cv2.INTER_AREA)
+        return np.maximum(self._cells, 1, out=self._small)  # at least 1, since it is divided by
 
 
 def _median(values: Float32Array) -> float:

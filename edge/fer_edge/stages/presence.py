@@ -16,10 +16,13 @@ class PresenceCounter:
     """The number of faces of one source, and of each of its zones."""
 
     def __init__(self, zones: Sequence[str], settings: PresenceSettings) -> None:
+        self._enabled = settings.enabled
         self._all = _Counter(settings)
         self._zones = {zone: _Counter(settings) for zone in zones}
 
-    def update(self, zones: Sequence[str | None], now: float) -> tuple[Presence, tuple[tuple[str | None, int], ...]]:
+    def update(
+        self, zones: Sequence[str | None], now: float
+    ) -> tuple[Presence | None, tuple[tuple[str | None, int], ...]]:
         """Count the faces of one frame.
 
         Args:
@@ -27,8 +30,11 @@ class PresenceCounter:
             now: Time of the frame, seconds.
 
         Returns:
-            The numbers, and those that changed, by zone; None for the whole frame.
+            The numbers (None unless ``presence.enabled`` is on), and those that changed, by zone; None for the whole
+            frame.
         """
+        if not self._enabled:
+            return None, ()
         before = self._current()
         self._all.update(len(zones), now)
         for zone, counter in self._zones.items():

@@ -47,19 +47,18 @@ class EmotionSmoother:
     def readings(self, tracks: Sequence[Track]) -> tuple[TrackReading, ...]:
         """Return the smoothed reading of each of ``tracks``, in their order, and forget all other tracks."""
         self._states = {track.track_id: state for track in tracks if (state := self._states.get(track.track_id))}
-        return tuple(TrackReading(track, self._smoothed(track.track_id)) for track in tracks)
+        smoothed = {
+            track_id: EmotionProbabilities(state.mean.astype(np.float32))
+            for track_id, state in self._states.items()
+            if state.readable
+        }
+        return tuple(TrackReading(track, smoothed.get(track.track_id)) for track in tracks)
 
     def _is_due(self, track_id: int, now: float) -> bool:
         state = self._states.get(track_id)
         if state is None or not state.readable or now - state.steady_since < self._settings.smoothing_s:
             return True
         return now - state.read_at >= self._settings.classify_interval_s
-
-    def _smoothed(self, track_id: int) -> EmotionProbabilities | None:
-        state = self._states.get(track_id)
-        if state is None or not state.readable:
-            return None
-        return EmotionProbabilities(state.mean.astype(np.float32))
 
 
 class _State:

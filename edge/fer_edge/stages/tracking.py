@@ -1,4 +1,4 @@
-"""Multi-object tracking: optimal assignment of detections to constant-velocity tracks.
+"""Multi-object tracking: greedy assignment of detections to constant-velocity tracks.
 
 All times are seconds of a clock that never goes back. Frames may come at any rate and irregularly.
 """
@@ -77,17 +77,16 @@ class Tracker:
         for state in self._states:
             state.was_found = False
         boxes = [state.box_at(now) for state in self._states]
-        pairs = associate(boxes, [face.box for face in faces], [state.max_distance(now) for state in self._states])
-        for row, column in pairs:
-            self._states[row].found(now, faces[column])
-        matched_rows = {row for row, _ in pairs}
-        matched_columns = {column for _, column in pairs}
+        limits = [state.max_distance(now) for state in self._states]
+        pairs = dict(associate(boxes, [face.box for face in faces], limits))
         for row, state in enumerate(self._states):
-            if row not in matched_rows and (searched_ids is None or state.track_id in searched_ids):
+            if row in pairs:
+                state.found(now, faces[pairs[row]])
+            elif searched_ids is None or state.track_id in searched_ids:
                 state.missed(now)
         self._states = [state for state in self._states if not self._ended(state, now)]
         for column, face in enumerate(faces):
-            if column not in matched_columns:
+            if column not in pairs.values():
                 self._states.append(_TrackState(self._next_id, face, now))
                 self._next_id += 1
         return self.predicted(now)

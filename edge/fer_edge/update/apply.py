@@ -90,16 +90,11 @@ def rollback(device: Device) -> str:
         return version
 
 
-def clock_is_usable() -> bool:
-    """Return whether the system reports that its clock was synchronized."""
-    return bool(clock_synced()) or _TIMESYNCD.exists()
-
-
 def _check(device: Device) -> tuple[Client, Release | None]:
     settings, store = device.update, device.store
     assert settings.url is not None
     try:
-        if not settings.trust_clock and not clock_is_usable():
+        if not (settings.trust_clock or clock_synced() or _TIMESYNCD.exists()):
             raise CheckFailedError(
                 "the clock is not synchronized, so that outdated signatures cannot be detected: sudo timedatectl"
                 " set-ntp true, or set update.trust_clock"
@@ -144,7 +139,7 @@ def _download(device: Device, client: Client, release: Release) -> None:
     store, version = device.store, release.version
     archive, unpacked = store.incoming / "bundle.zip", store.incoming / version
     try:
-        client.download(release, archive)
+        client.download(release.target, archive)
     except FerEdgeError as error:
         store.update(problem=str(error))
         raise

@@ -12,23 +12,21 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from tuf.api import exceptions as tuf
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, TargetFile
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import Updater, UpdaterConfig
 from tuf.ngclient.urllib3_fetcher import Urllib3Fetcher
 
 from fer_edge.errors import InputError, ModelError, OutputError, SourceLostError, reason_of
+from fer_edge.model.manifest import decode_format
 from fer_edge.settings.redaction import redacted
 from fer_edge.system.files import open_regular, read_regular
-from fer_edge.update.format import CHANNELS, MAX_ARCHIVE_BYTES, Release, channel_target, parse_channel
-
-if TYPE_CHECKING:
-    from tuf.api.metadata import TargetFile
+from fer_edge.update.format import CHANNELS, MAX_ARCHIVE_BYTES, Channel, Release, channel_target
 
 MAX_REFRESH_S = 120.0
 """Seconds for all metadata together, which has some kilobytes."""
@@ -38,6 +36,12 @@ MAX_ROOT_BYTES = 512_000
 _MAX_DOCUMENT_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 16
 _SOCKET_TIMEOUT_S = 30
+_REFUSALS = {
+    tuf.ExpiredMetadataError: "{reason}: it is not refreshed, or someone replays an old state",
+    tuf.BadVersionNumberError: "older than what {reader} has seen, or mixed: {reason}",
+    tuf.UnsignedMetadataError: "not signed by the keys that {reader} trusts: {reason}",
+    tuf.LengthOrHashMismatchError: "differs from what is signed: {reason}",
+}
 
 # Its messages contain no more than the errors that are reported.
 logging.getLogger("tuf").setLevel(logging.CRITICAL)
@@ -95,7 +99,7 @@ class Client:
         return [
             release
             for name, data in lists.items()
-            for release in parse_channel(data, f"{self._shown}: {name}").releases
+            for release in decode_format(data, f"{self._shown}: {name}", Channel).releases
         ]
 
     def documents(self, names: Iterable[str]) -> dict[str, bytes]:
@@ -108,11 +112,7 @@ class Client:
             targets = [self._updater.get_targetinfo(name) for name in names]
             return {target.path: self._read(target) for target in targets if target is not None}
 
-    def download(self, release: Release, path: Path) -> None:
-        """Write the archive of ``release`` to ``path``. Raises as ``releases``."""
-        self.download_target(release.target, path)
-
-    def download_target(self, name: str, path: Path) -> None:
+    def download(self, name: str, path: Path) -> None:
         """Write the target ``name`` to ``path``, unless that has its content already. Raises as ``releases``."""
         target = self._updater.get_targetinfo(name)
         if target is None:
@@ -140,28 +140,15 @@ class Client:
             yield
         except _TooSlowError:
             raise SourceLostError(f"{self._shown}: too slow: the download was given up") from None
-        except tuf.ExpiredMetadataError as error:
-            text = f"{self._shown}: refused: {_reason(error)}: it is not refreshed, or someone replays an old state"
-            raise ModelError(text) from None
-        except tuf.BadVersionNumberError as error:
-            text = f"{self._shown}: refused: older than what {self._reader} has seen, or mixed: {_reason(error)}"
-            raise ModelError(text) from None
-        except tuf.UnsignedMetadataError as error:
-            text = f"{self._shown}: refused: not signed by the keys that {self._reader} trusts: {_reason(error)}"
-            raise ModelError(text) from None
-        except tuf.LengthOrHashMismatchError as error:
-            raise ModelError(f"{self._shown}: refused: differs from what is signed: {_reason(error)}") from None
-        except tuf.DownloadLengthMismatchError as error:
-            raise ModelError(f"{self._shown}: refused: {_reason(error)}") from None
+        except (ModelError, SourceLostError):
+            raise
+        except (tuf.RepositoryError, tuf.DownloadLengthMismatchError, DeserializationError, ValueError) as error:
+            form = next((form for kind, form in _REFUSALS.items() if isinstance(error, kind)), "{reason}")
+            said = form.format(reason=_reason(error), reader=self._reader)
+            raise ModelError(f"{self._shown}: refused: {said}") from None
         except tuf.DownloadError as error:
             raise SourceLostError(f"{self._shown}: cannot be read: {_reason(_origin(error))}") from None
-        except (tuf.RepositoryError, DeserializationError, ValueError) as error:
-            if isinstance(error, ModelError):
-                raise
-            raise ModelError(f"{self._shown}: refused: {_reason(error)}") from None
         except OSError as error:
-            if isinstance(error, SourceLostError):
-                raise
             raise OutputError(f"{written or self._incoming.parent}: cannot be written: {_reason(error)}") from None
 
 

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
-
-from fer_edge.errors import ModelError
-from fer_edge.settings.explain import explain, shown
-from fer_edge.settings.strict_json import decode_json
-
-T = TypeVar("T", bound=msgspec.Struct)
 
 FORMAT: Final = 1
 """Version of these formats; a newer one is refused."""
@@ -19,7 +13,6 @@ GOLDEN_NAME = "golden.json"
 MAX_ARCHIVE_BYTES = 128 << 20
 """Half of what an unpacked bundle may have."""
 
-ChannelName = Literal["stable", "canary"]
 CHANNELS: dict[str, tuple[str, ...]] = {"stable": ("stable",), "canary": ("stable", "canary")}
 """The lists that a device of each channel reads: a canary device also gets what is stable."""
 
@@ -53,23 +46,3 @@ def version_key(version: str) -> tuple[int, ...]:
     True
     """
     return tuple(int(number) for number in version.split("."))
-
-
-def parse_channel(data: bytes, where: str) -> Channel:
-    """Return the channel in ``data``. Raises ModelError if the format is newer, or the content is invalid."""
-    return decode_format(data, where, Channel)
-
-
-def decode_format(data: bytes, where: str, kind: type[T]) -> T:
-    """Return the struct ``kind`` in ``data``. Raises ModelError if the format is newer, or the content is invalid."""
-    try:
-        table = decode_json(data)
-    except ValueError as error:
-        raise ModelError(f"{where}: not valid JSON: {error}") from None
-    found = table.get("format") if isinstance(table, dict) else None
-    if isinstance(found, int) and found > FORMAT:  # checked first: a newer format may have other keys
-        raise ModelError(f"{where}: format {shown(found)} is newer than {FORMAT}: update fer-edge")
-    try:
-        return msgspec.convert(table, kind)
-    except ValueError as error:
-        raise ModelError(f"{where}: {explain(error, table, kind)}") from None

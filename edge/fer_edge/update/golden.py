@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import subprocess
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -22,11 +21,12 @@ from fer_edge.errors import FerEdgeError, ModelError, reason_of
 from fer_edge.images.files import decode_gray
 from fer_edge.images.resample import cut_out
 from fer_edge.model.bundle import ModelBundle, load_bundle
-from fer_edge.model.trial import MAX_TRIAL_S, TrialTimeoutError, try_variant
+from fer_edge.model.manifest import decode_format
+from fer_edge.model.trial import MAX_TRIAL_S, run_apart, try_variant
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.system.files import read_regular
 from fer_edge.types import Box, Float32Array, UInt8Array
-from fer_edge.update.format import FORMAT, GOLDEN_NAME, decode_format
+from fer_edge.update.format import FORMAT, GOLDEN_NAME
 
 _MAX_GOLDEN_BYTES = 4 << 20
 _FLOAT_STEP = 0.01
@@ -62,19 +62,12 @@ def check(folder: Path, variant: str, interpreter: str) -> None:
     """
     with load_bundle(folder) as bundle:
         try_variant(bundle.variant(variant), interpreter)
-    command = [sys.executable, "-P", "-m", __name__, str(folder), variant, interpreter]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=MAX_TRIAL_S, text=True
-        )
-    except subprocess.TimeoutExpired:
-        raise TrialTimeoutError(f"{folder}: refused: the self-check did not end within {MAX_TRIAL_S:g} s") from None
-    except OSError as error:
-        raise ModelError(f"{folder}: cannot start the self-check: {reason_of(error)}") from None
-    if done.returncode == _REFUSED and done.stdout.strip():
-        raise ModelError(" ".join(done.stdout.split()))
-    if done.returncode != 0:
-        raise ModelError(f"{folder}: refused: the self-check ended with exit code {done.returncode}")
+    words = (str(folder), variant, interpreter)
+    code, printed = run_apart(__name__, words, folder, "the self-check", MAX_TRIAL_S)
+    if code == _REFUSED and printed:
+        raise ModelError(printed)
+    if code != 0:
+        raise ModelError(f"{folder}: refused: the self-check ended with exit code {code}")
 
 
 def compare(folder: Path, variant: str, interpreter: str) -> None:
@@ -108,11 +101,8 @@ def compare(folder: Path, variant: str, interpreter: str) -> None:
 
 
 def _logits(bundle: ModelBundle, variant: str, crops: list[UInt8Array], interpreter: str = "auto") -> Float32Array:
-    classifier = EmotionClassifier(bundle, variant, interpreter=interpreter)
-    try:
+    with EmotionClassifier(bundle, variant, interpreter=interpreter) as classifier:
         return np.stack([classifier.logits(crop) for crop in crops])
-    finally:
-        classifier.close()
 
 
 def _make_crops(height: int, width: int) -> list[UInt8Array]:

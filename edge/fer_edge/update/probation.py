@@ -10,7 +10,7 @@ from statistics import median
 
 from fer_edge.protocols import Classifier
 from fer_edge.settings.update import UpdateSettings
-from fer_edge.types import CropSpec, EmotionProbabilities, FaceCrop, UInt8Array
+from fer_edge.types import EmotionProbabilities, FaceCrop, UInt8Array
 from fer_edge.update.state import Comparison
 
 MAX_CLASSIFY_S = 20.0
@@ -25,21 +25,12 @@ class WatchedClassifier:
 
     def __init__(self, inner: Classifier) -> None:
         self._inner = inner
+        self.labels, self.crop_spec = inner.labels, inner.crop_spec
         self.interpreter = getattr(inner, "interpreter", None)
         self.offer: Callable[[UInt8Array], None] | None = None
         self.crops = 0
         self.times_ms: deque[float] = deque(maxlen=_KEPT_TIMES)
         self._began_at: float | None = None
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Label of each probability, in order."""
-        return self._inner.labels
-
-    @property
-    def crop_spec(self) -> CropSpec:
-        """Size and margin of the crop that ``classify`` takes."""
-        return self._inner.crop_spec
 
     def classify(self, crop: FaceCrop) -> EmotionProbabilities:
         """Return the probabilities of the labels for ``crop``."""

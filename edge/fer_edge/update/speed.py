@@ -7,7 +7,6 @@ separate process, since a model may crash the interpreter.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -15,9 +14,9 @@ from statistics import median
 
 import numpy as np
 
-from fer_edge.errors import ModelError, reason_of
+from fer_edge.errors import ModelError
 from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
-from fer_edge.model.trial import MAX_TRIAL_S, TrialTimeoutError
+from fer_edge.model.trial import MAX_TRIAL_S, run_apart
 from fer_edge.stages.classification import EmotionClassifier
 
 _ROUNDS = 30
@@ -29,18 +28,12 @@ def measure(old: Path | None, new: Path, variant: str, interpreter: str) -> tupl
     Raises:
         ModelError: If a model crashes or hangs.
     """
-    command = [sys.executable, "-P", "-m", __name__, str(old or DEFAULT_BUNDLE), str(new), variant, interpreter]
+    words = (str(old or DEFAULT_BUNDLE), str(new), variant, interpreter)
+    code, printed = run_apart(__name__, words, new, "the measurement of its time", 2 * MAX_TRIAL_S)
     try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=2 * MAX_TRIAL_S, text=True
-        )
-        old_ms, new_ms = map(float, done.stdout.split())
-    except subprocess.TimeoutExpired:
-        raise TrialTimeoutError(
-            f"{new}: refused: its time could not be measured within {2 * MAX_TRIAL_S:g} s"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{new}: refused: its time could not be measured: {reason_of(error)}") from None
+        old_ms, new_ms = map(float, printed.split())
+    except ValueError:
+        raise ModelError(f"{new}: refused: its time could not be measured: exit code {code}") from None
     return old_ms, new_ms
 
 

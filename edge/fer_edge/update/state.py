@@ -6,9 +6,8 @@ from typing import Literal
 
 import msgspec
 
-from fer_edge.errors import ModelError
 from fer_edge.system.version import __version__
-from fer_edge.update.format import FORMAT, Version, decode_format
+from fer_edge.update.format import FORMAT, Version
 
 Stage = Literal["verified", "checked", "shadow"]
 """How far a candidate has come: signature and files are verified, the self-check has passed, or it is compared with the
@@ -20,11 +19,6 @@ class Refusal(msgspec.Struct, frozen=True):
 
     reason: str
     program: str | None = None
-
-    @property
-    def valid(self) -> bool:
-        """Whether it applies to this version of FER-Edge."""
-        return self.program in (None, __version__)
 
 
 class Comparison(msgspec.Struct, frozen=True):
@@ -83,12 +77,4 @@ class State(msgspec.Struct, frozen=True):
     def refusal(self, version: str) -> Refusal | None:
         """Return why ``version`` is not taken, None if it may be."""
         found = self.refused.get(version)
-        return found if found is not None and found.valid else None
-
-
-def decode_state(data: bytes, where: str) -> State:
-    """Return the state in ``data``; if it is damaged, an empty one that reports it: a device must continue to work."""
-    try:
-        return decode_format(data, where, State)
-    except ModelError as error:
-        return State(problem=str(error))
+        return found if found is not None and found.program in (None, __version__) else None

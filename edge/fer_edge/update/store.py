@@ -28,10 +28,10 @@ from typing import Any
 
 import msgspec
 
-from fer_edge.errors import CheckFailedError, InputError, OutputError, reason_of
-from fer_edge.model.manifest import MANIFEST_NAME
+from fer_edge.errors import CheckFailedError, InputError, ModelError, OutputError, reason_of
+from fer_edge.model.manifest import MANIFEST_NAME, decode_format
 from fer_edge.system.files import read_regular, remove_temporary_files, write_bytes_atomically
-from fer_edge.update.state import Refusal, State, decode_state
+from fer_edge.update.state import Refusal, State
 
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}", flags=re.ASCII)
 _MAX_STATE_BYTES = 1 << 20
@@ -75,46 +75,40 @@ class Store:
             OutputError: If the folder is not writable.
         """
         self.prepare()
-        import fcntl  # not on Windows, where this module is imported all the same
-
-        with self._open("work.lock") as descriptor:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise CheckFailedError(f"{self.folder}: another process is updating; try again later") from None
+        descriptor = self._lock("work.lock")
+        if descriptor is None:
+            raise CheckFailedError(f"{self.folder}: another process is updating; try again later")
+        try:
             self._clean()
             yield
+        finally:
+            os.close(descriptor)
 
     def claim(self) -> int | None:
         """Return a descriptor that marks the caller as the program that runs the version in use; None if another does.
 
         The mark ends with the descriptor, also if the process is killed. Raises OutputError.
         """
-        import fcntl
-
-        descriptor = self._descriptor("run.lock")
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return self._lock("run.lock")
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[State]:
         """Hold the short lock, yield the state for a change, and write nothing on its own."""
-        import fcntl
-
-        with self._open("lock") as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        descriptor = self._lock("lock", wait=True)
+        assert descriptor is not None
+        try:
             yield self.state()
+        finally:
+            os.close(descriptor)
 
     def state(self) -> State:
-        """Return the state; a new one if there is none. Raises InputError if it cannot be read."""
+        """Return the state; a new one if there is none, or if it is damaged. Raises InputError if it cannot be read."""
         try:
-            return decode_state(read_regular(self._state, _MAX_STATE_BYTES), str(self._state))
+            return decode_format(read_regular(self._state, _MAX_STATE_BYTES), str(self._state), State)
         except FileNotFoundError:
             return State()
+        except ModelError as error:  # a device must continue to work
+            return State(problem=str(error))
         except OSError as error:
             raise InputError(f"{self._state}: cannot read it: {reason_of(error)}") from None
 
@@ -268,19 +262,22 @@ class Store:
             path.rename(rubbish)
             shutil.rmtree(rubbish, ignore_errors=True)
 
-    @contextlib.contextmanager
-    def _open(self, name: str) -> Iterator[int]:
-        descriptor = self._descriptor(name)
-        try:
-            yield descriptor
-        finally:
-            os.close(descriptor)
+    def _lock(self, name: str, *, wait: bool = False) -> int | None:
+        """Return a descriptor that holds the lock ``name``; without ``wait`` None if another process holds it."""
+        import fcntl  # not on Windows, where this module is imported all the same
 
-    def _descriptor(self, name: str) -> int:
         try:
-            return os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            descriptor = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         except OSError as error:
             raise OutputError(f"{self.folder / name}: cannot be written: {reason_of(error)}") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            if wait:
+                raise
+            return None
+        return descriptor
 
 
 def _sync(path: Path) -> None:

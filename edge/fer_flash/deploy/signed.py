@@ -67,7 +67,7 @@ def fetch_payloads(
         create_folder(files)
         for payload in parse_payloads(lists[LIST_TARGET], redacted(location)).newest().values():
             for path, sha256 in payload.files.items():
-                client.download_target(file_target(sha256), files / sha256)
+                client.download(file_target(sha256), files / sha256)
                 link = folder / payload.system / path
                 create_folder(link.parent)
                 link.symlink_to((files / sha256).absolute())

@@ -11,7 +11,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from fer_edge.update.format import Version, decode_format, version_key
+from fer_edge.model.manifest import decode_format
+from fer_edge.update.format import Version, version_key
 
 LIST_TARGET = "payloads.json"
 """Name of the target that lists the payloads."""

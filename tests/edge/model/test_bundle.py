@@ -87,11 +87,11 @@ def test_a_file_that_cannot_be_the_model_is_refused(tmp_path: Path, name: str) -
         (json.dumps(changed("temperature", float("nan"))).encode(), "not valid JSON: NaN is not a JSON number"),
         (json.dumps(changed("training.loss", float("-inf"))).encode(), "-Infinity is not a JSON number"),
         (json.dumps(TABLE).replace("1.37", "1e999").encode(), "not valid JSON: the number 1e999 is too large"),
-        (b"[1, 2]", "must be an object"),
+        (b"[1, 2]", r"must be an object, not \[1, 2\]"),
         (b'"text"', "must be an object"),
-        (b" " * (1 << 20) + b"{}", "larger than"),
-        (b" " * (2 << 20), "larger than"),
-        (b"\n" * ((1 << 20) + 1), "larger than"),
+        (b" " * (1 << 20) + b"{}", "more than 1 MiB"),
+        (b" " * (2 << 20), "more than 1 MiB"),
+        (b"\n" * ((1 << 20) + 1), "more than 1 MiB"),
     ],
 )
 def test_a_broken_manifest_is_refused(tmp_path: Path, content: bytes, said: str) -> None:

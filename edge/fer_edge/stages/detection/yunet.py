@@ -14,7 +14,7 @@ from fer_edge.errors import ConfigError
 from fer_edge.images.resample import resample
 from fer_edge.settings.pipeline import YUNET_MIN_PX, DetectorSettings
 from fer_edge.stages.detection.overlaps import suppress_overlaps
-from fer_edge.stages.detection.yunet_model import STRIDE, load_model
+from fer_edge.stages.detection.yunet_model import STRIDE, YuNetModel, read_model, test_in_subprocess
 from fer_edge.types import Box, Face, Search, UInt8Array, check_gray
 
 MAX_FACE_PX = 300
@@ -49,8 +49,10 @@ class YuNetFaceDetector:
         if settings.model is None:
             raise ConfigError("YuNetFaceDetector needs DetectorSettings with a model")
         self._settings = settings
-        min_score = min(settings.min_score, settings.known_min_score)
-        self._model = load_model(Path(settings.model), min_score, settings.max_iou)
+        file = read_model(Path(settings.model))
+        if file.name is None:  # not a published one
+            test_in_subprocess(file)
+        self._model = YuNetModel(file, min(settings.min_score, settings.known_min_score), settings.max_iou)
 
     def detect(self, gray: UInt8Array, search: Search) -> list[Face]:
         """Return the faces whose centre is in ``search.region`` of ``gray``, uint8 [H, W], by descending score.

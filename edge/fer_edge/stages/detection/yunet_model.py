@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import subprocess
 import sys
 from collections import OrderedDict
@@ -23,6 +22,7 @@ import numpy as np
 from fer_edge.errors import ModelError, reason_of
 from fer_edge.images.files import decode_gray
 from fer_edge.settings.pipeline import YUNET_FILE, YUNET_PAGE
+from fer_edge.system.files import read_regular
 from fer_edge.system.opencv_setup import set_up_opencv
 from fer_edge.types import Box, Float32Array, UInt8Array
 
@@ -67,24 +67,15 @@ def read_model(path: Path) -> ModelFile:
         ModelError: If it is missing, not a regular file, empty, unreadable or too large.
     """
     try:
-        # O_NONBLOCK: opening a FIFO would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            regular, data = stat.S_ISREG(os.fstat(descriptor).st_mode), b""
-            if regular:
-                with open(descriptor, "rb", closefd=False) as stream:
-                    data = stream.read(_MAX_BYTES + 1)
-        finally:
-            os.close(descriptor)
+        data = read_regular(path, _MAX_BYTES)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file; detector.model is {YUNET_FILE} from {YUNET_PAGE}") from None
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        raise ModelError(f"{path}: cannot read detector.model: {reason_of(error)}") from None
-    if not regular:
-        raise ModelError(f"{path}: detector.model must be a file, {YUNET_FILE} from {YUNET_PAGE}")
-    if not 0 < len(data) <= _MAX_BYTES:
-        size = "is empty" if not data else f"has more than {_MAX_BYTES >> 20} MiB"
-        raise ModelError(f"{path}: {size}, so it is not a YuNet model: use {YUNET_FILE} from {YUNET_PAGE}")
+    except OSError as error:
+        raise ModelError(
+            f"{path}: cannot read detector.model: {reason_of(error)}; it must be a file, {YUNET_FILE} from {YUNET_PAGE}"
+        ) from None
+    if not data:
+        raise _refusal(path, "it is empty")
     digest = hashlib.sha256(data).hexdigest()
     return ModelFile(path, np.frombuffer(data, np.uint8), digest, KNOWN_FILES.get(digest))
 
@@ -123,11 +114,11 @@ class YuNetModel:
         try:
             _, found = self._network((width, height)).detect(cv2.cvtColor(image, cv2.COLOR_GRAY2BGR))
         except cv2.error as error:
-            raise self._refusal(_cause(error)) from None
+            raise _refusal(self._file.path, _cause(error)) from None
         if found is None:
             return np.empty((0, _COLUMNS), np.float32)
         if found.ndim != 2 or found.shape[1] != _COLUMNS:
-            raise self._refusal(f"its output is {list(found.shape)}, not [faces, {_COLUMNS}]")
+            raise _refusal(self._file.path, f"its output is {list(found.shape)}, not [faces, {_COLUMNS}]")
         answers: Float32Array = found[np.isfinite(found).all(axis=1)]
         return answers
 
@@ -144,23 +135,6 @@ class YuNetModel:
             network.setInputSize(size)
         self._networks[size] = network
         return network
-
-    def _refusal(self, reason: str) -> ModelError:
-        return ModelError(f"{self._file.path}: not a YuNet model: {reason}; use {YUNET_FILE} from {YUNET_PAGE}")
-
-
-def load_model(path: Path, min_score: float, max_iou: float) -> YuNetModel:
-    """Read the file at ``path``, test it in another process unless it is a published one, and load it.
-
-    See ``YuNetModel`` for the arguments.
-
-    Raises:
-        ModelError: If the file is missing or refused.
-    """
-    file = read_model(path)
-    if file.name is None:
-        test_in_subprocess(file)
-    return YuNetModel(file, min_score, max_iou)
 
 
 def test_in_subprocess(file: ModelFile) -> None:
@@ -180,7 +154,7 @@ def test_in_subprocess(file: ModelFile) -> None:
         if done.returncode == 0:
             return
         reason = " ".join(done.stdout.decode(errors="replace").split()) or f"it crashes OpenCV {cv2.__version__}"
-    raise ModelError(f"{file.path}: not a YuNet model: {reason}; use {YUNET_FILE} from {YUNET_PAGE}")
+    raise _refusal(file.path, reason)
 
 
 def _trial(path: str, data: bytes) -> str | None:
@@ -200,6 +174,10 @@ def _trial(path: str, data: bytes) -> str | None:
         return "it finds a face outside the image"
     box = Box(*(round(float(value) / _TRIAL_SCALE) for value in found[0, :4]))
     return None if box.iou(_TRIAL_FACE) >= _MIN_TRIAL_IOU else "it finds the face of the test image in the wrong place"
+
+
+def _refusal(path: Path, reason: str) -> ModelError:
+    return ModelError(f"{path}: not a YuNet model: {reason}; use {YUNET_FILE} from {YUNET_PAGE}")
 
 
 def _cause(error: cv2.error) -> str:

@@ -6,30 +6,5 @@ is divided into tiles, which are searched one at a time, so that no single frame
 Static parts of the image are searched rarely. If the budget does not suffice, the searches that are most overdue come
 first.
 
-``plan_searches`` is a pure function of the frame size, the motion, the tracks, the time and the cost of searches.
+``plan.plan_searches`` is a pure function of the frame size, the motion, the tracks, the time and the cost of searches.
 """
-
-from __future__ import annotations
-
-from fer_edge.stages.schedule.cost import SearchCost
-from fer_edge.stages.schedule.plan import (
-    MASK_SIDE,
-    OWN_MOTION_SIDE,
-    RETRY_INTERVAL_S,
-    Scheduler,
-    ScheduleState,
-    plan_searches,
-)
-from fer_edge.stages.schedule.tiles import DetectorProfile, sweep_tiles
-
-__all__ = [
-    "MASK_SIDE",
-    "OWN_MOTION_SIDE",
-    "RETRY_INTERVAL_S",
-    "DetectorProfile",
-    "ScheduleState",
-    "Scheduler",
-    "SearchCost",
-    "plan_searches",
-    "sweep_tiles",
-]

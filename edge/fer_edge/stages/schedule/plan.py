@@ -8,9 +8,14 @@ from dataclasses import dataclass, replace
 
 from msgspec import structs
 
-from fer_edge.settings.pipeline import MAX_REGION_GROWTH_S, DetectorSettings, ScheduleSettings
+from fer_edge.settings.pipeline import (
+    CASCADE_WINDOW,
+    MAX_REGION_GROWTH_S,
+    YUNET_MIN_PX,
+    DetectorSettings,
+    ScheduleSettings,
+)
 from fer_edge.settings.values import MIN_BUDGET_SHARE
-from fer_edge.stages.schedule.cost import SearchCost
 from fer_edge.stages.schedule.tiles import DetectorProfile, alternate_tiles, sweep_tiles
 from fer_edge.types import SceneMotion, Search, Track
 
@@ -34,6 +39,48 @@ OWN_MOTION_SIDE = 1.65
 RETRY_INTERVAL_S = 0.12
 """Seconds between two searches for a face that the last search did not find. Searches that are due at once are ordered
 by their waiting time in units of it."""
+COST_GAIN = 0.2
+"""Weight of the newest measurement in the mean cost."""
+MAX_COST_RATIO = 4.0
+"""Upper bound of one measurement, as a multiple of the mean cost."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchCost:
+    """Processor time of a search, in seconds per megapixel searched.
+
+    The defaults are nominal costs. They are used for files, so that a file gives the same trace on any machine; a 2 GHz
+    x86-64 core needs about two thirds of them.
+
+    Attributes:
+        tile: Cost of a tile of the frame.
+        region: Cost of the region of a track. It contains a face, which the cascade rejects later, so it costs more.
+        min_px: Shorter side in pixels below which a search returns at once.
+    """
+
+    tile: float = 0.25
+    region: float = 0.6
+    min_px: int = CASCADE_WINDOW
+
+    @classmethod
+    def nominal(cls, detector: DetectorSettings) -> SearchCost:
+        """Return the nominal costs of the detector that the settings name."""
+        # YuNet needs the same time for every pixel. Regions cost more: their sides are rounded up to multiples of 32.
+        return cls(0.11, 0.2, YUNET_MIN_PX) if detector.kind == "yunet" else cls()
+
+    def of(self, search: Search) -> float:
+        """Return the expected duration of ``search`` in seconds."""
+        return search.megapixels * (self.tile if search.track_id is None else self.region)
+
+    def measured(self, search: Search, elapsed_s: float) -> SearchCost:
+        """Return the updated costs after ``search`` took ``elapsed_s``: a running mean, which follows throttling."""
+        if min(search.region.width, search.region.height) * search.scale < self.min_px:
+            return self  # too small for a face: the detector returns at once
+        name = "tile" if search.track_id is None else "region"
+        mean = getattr(self, name)
+        # A single search delayed by swapping or a stopped process must not use up the budget of many frames.
+        measured = min(elapsed_s / search.megapixels, MAX_COST_RATIO * mean)
+        return replace(self, **{name: mean + COST_GAIN * (measured - mean)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +106,10 @@ class Scheduler:
     """Plans the searches of one source, frame by frame; see ``plan_searches``."""
 
     def __init__(self, detector: DetectorSettings, settings: ScheduleSettings) -> None:
-        self._settings = self._affordable = settings
+        self._settings = settings
         self._cost = SearchCost.nominal(detector)
         self._profile = DetectorProfile.of(detector)
         self._state = ScheduleState()
-        self._share = 1.0
 
     @property
     def frame_size(self) -> tuple[int, int] | None:
@@ -81,13 +127,9 @@ class Scheduler:
             now: Seconds of the source's clock.
             budget_share: Share of the configured budget to use, 0..1.
         """
-        if budget_share != self._share:
-            self._share = budget_share
-            share = max(MIN_BUDGET_SHARE, self._settings.budget_share * budget_share)
-            self._affordable = structs.replace(self._settings, budget_share=share)
-        searches, self._state = plan_searches(
-            motion, tracks, now, self._cost, self._state, self._affordable, self._profile
-        )
+        share = max(MIN_BUDGET_SHARE, self._settings.budget_share * budget_share)
+        affordable = structs.replace(self._settings, budget_share=share)
+        searches, self._state = plan_searches(motion, tracks, now, self._cost, self._state, affordable, self._profile)
         return searches
 
     def record(self, search: Search, elapsed_s: float) -> None:

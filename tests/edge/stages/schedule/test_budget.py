@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
-from fer_edge.stages.schedule import ScheduleState, SearchCost, plan_searches, sweep_tiles
+from fer_edge.stages.schedule.plan import ScheduleState, SearchCost, plan_searches
+from fer_edge.stages.schedule.tiles import sweep_tiles
 from fer_edge.types import Box, Search
 from support.schedules import COST, FACE, MIN_FACE, SETTINGS, SIZE, TILES, followed, make_motion
 

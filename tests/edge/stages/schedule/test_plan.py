@@ -13,14 +13,8 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from fer_edge.settings.pipeline import DetectorSettings
-from fer_edge.stages.schedule import (
-    MASK_SIDE,
-    RETRY_INTERVAL_S,
-    DetectorProfile,
-    ScheduleState,
-    plan_searches,
-    sweep_tiles,
-)
+from fer_edge.stages.schedule.plan import MASK_SIDE, RETRY_INTERVAL_S, ScheduleState, plan_searches
+from fer_edge.stages.schedule.tiles import DetectorProfile, sweep_tiles
 from fer_edge.types import Box, SceneMotion, Search, Track
 from support.schedules import (
     COST,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from fer_edge.stages.schedule import DetectorProfile, ScheduleState, SearchCost, plan_searches, sweep_tiles
+from fer_edge.stages.schedule.plan import ScheduleState, SearchCost, plan_searches
+from fer_edge.stages.schedule.tiles import DetectorProfile, sweep_tiles
 from fer_edge.types import Box, Search
 from support.schedules import (
     COST,
