@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 from fer_edge.errors import FerEdgeError, SourceLostError
 from fer_edge.protocols import ClosingSource, FrameSource
 from fer_edge.settings.source import SourceSettings
 from fer_edge.system.closing import Closing
 from fer_edge.types import Frame, UInt8Array
+
+T = TypeVar("T")
 
 DEFAULT_FPS = 25.0
 """Frames per second of a source that does not report its rate (``[source] fps`` overrides it)."""
@@ -136,21 +140,25 @@ class DecodedSource(NumberedSource):
 
     def _read_picture(self) -> Picture | None:
         """Return the next picture, or None if there is none."""
+        picture = self._in_decoder(partial(self._decoder.read, keep_colour=self.keep_colour))
+        if picture is not None:
+            self._check_size(picture.gray.shape[1], picture.gray.shape[0])
+        return picture
+
+    def _in_decoder(self, call: Callable[[], T]) -> T | None:
+        """Return the result of ``call``, which uses the decoder; None if the source is closed, before or meanwhile."""
         with self._lock:
             if self._closed:
                 return None
             self._reading = True
         try:
-            picture = self._decoder.read(keep_colour=self.keep_colour)
+            result = call()
         finally:
             with self._lock:
                 self._reading = False
                 if self._closed:
                     self._decoder.close()
-        if picture is None or self._closed:
-            return None
-        self._check_size(picture.gray.shape[1], picture.gray.shape[0])
-        return picture
+        return None if self._closed else result
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self._max_pixels:

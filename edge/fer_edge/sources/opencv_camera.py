@@ -53,11 +53,11 @@ class OpenCVCamera(DecodedSource):
         Raises:
             SourceLostError: if the camera stops, or gives pictures of another size or type.
         """
-        good, image = self._capture.read(self._colour_buffer)
-        if not good:
+        answer = self._in_decoder(self._next)
+        if answer is None:
             raise SourceLostError(f"{self._display_name}: the camera stopped sending frames; check its cable and power")
-        # For V4L2 this is the driver's timestamp of the buffer, on the monotonic clock.
-        at = capture_time(self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000, time.monotonic())
+        image, reported_s = answer
+        at = capture_time(reported_s, time.monotonic())
         picture = reshape_picture(image, *self._size)
         if picture is None:
             raise SourceLostError(
@@ -68,6 +68,12 @@ class OpenCVCamera(DecodedSource):
         kept = picture.ndim == 2 or self.keep_colour
         self._colour_buffer = None if kept else image
         return self._frame(at, to_gray(picture), kept_colour(picture) if kept else None)
+
+    def _next(self) -> tuple[cv2.typing.MatLike, float] | None:
+        """Return the next picture and its time in seconds; None if the camera sends none."""
+        good, image = self._capture.read(self._colour_buffer)
+        # For V4L2 this is the driver's timestamp of the buffer, on the monotonic clock.
+        return (image, self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000) if good else None
 
 
 def _set_controls(capture: cv2.VideoCapture, device: str, settings: SourceSettings) -> None:
