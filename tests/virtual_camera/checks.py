@@ -110,6 +110,8 @@ def _check_mode(pretend: Any, configured: list[Any], name: str, settings: Source
         assert abs(source.fps - fps) < 0.01 * fps, (name, source.fps)
         known = 0 if settings.sensor_mode == "auto" else len(SENSORS[name].modes)
         assert len(configured) == known + 1, (name, len(configured))
+        # For `doctor --report`.
+        assert (source.mode and source.mode.size, len(source.modes)) == (mode if known else None, known), name
 
 
 def rate() -> None:

@@ -58,7 +58,7 @@ def list_cameras(settings: RuntimeSettings, _: str) -> Any:
 def measure_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
     """Return timing, sensor modes and frame rate of the camera ``uri``, and the mean grey level; no image."""
     from fer_edge.sources.camera import open_camera
-    from fer_edge.sources.picamera.source import open_picamera2
+    from fer_edge.sources.picamera.source import Picamera2Source, open_picamera2
     from fer_edge.types import Frame
 
     began = time.monotonic()
@@ -80,7 +80,7 @@ def measure_camera(settings: RuntimeSettings, uri: str) -> dict[str, Any]:
     seen = time.monotonic()
     source.close()
     closed = time.monotonic()
-    mode, modes = getattr(source, "mode", None), getattr(source, "modes", [])
+    mode, modes = (source.mode, source.modes) if isinstance(source, Picamera2Source) else (None, ())
     result: dict[str, Any] = {
         "opened_s": round(opened - began, 3),
         "close_s": round(closed - seen, 3),

@@ -12,6 +12,7 @@ import os
 import re
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -102,6 +103,7 @@ class Picamera2Source(NumberedSource):
         self.fps = settings.fps or DEFAULT_FPS
         self._package = package
         self._camera, self._key, self._display_name = _open_camera(package, which)
+        self.mode: SensorMode | None = None
         self._job: Any = None
         self._stopping: DriverThread | None = None
         try:
@@ -153,6 +155,11 @@ class Picamera2Source(NumberedSource):
             _log.warning("%s: the camera does not stop; left to the end of the process", self.name)
 
     @property
+    def modes(self) -> Sequence[SensorMode]:
+        """All modes of the sensor; none if they were not read, because libcamera chooses."""
+        return () if self.mode is None else tuple(_modes_of[self._key])
+
+    @property
     def busy(self) -> bool:
         """Whether the camera has not stopped yet."""
         return self._stopping is not None and self._stopping.is_alive()
@@ -168,7 +175,7 @@ class Picamera2Source(NumberedSource):
     def _start(self, settings: SourceSettings) -> None:
         modes = self._modes(settings.sensor_mode)
         size = picture_size(settings.width, settings.height, modes)
-        mode = choose_mode(modes, size, settings.fps) if modes else None
+        self.mode = mode = choose_mode(modes, size, settings.fps) if modes else None
         if mode is not None:
             self._warn_about(mode, size, settings)
         wanted = camera_controls(settings)
