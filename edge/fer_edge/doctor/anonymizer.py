@@ -6,10 +6,14 @@ import ipaddress
 import re
 import socket
 import sys
+import typing
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+import msgspec
 
 from fer_edge.doctor.checks import read_text
 from fer_edge.settings.base import to_table
@@ -20,13 +24,8 @@ from fer_edge.system.device_name import device_name
 
 _COMMON_NAMES = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
 """Default names of hosts and users, kept because they identify no one and appear in commands."""
-_ENUMERATED = frozenset(
-    {
-        *("model.variant", "model.interpreter", "source.sensor_mode", "source.low_light", "source.fourcc"),
-        *("output.privacy", "detector.kind"),
-    }
-)
-"""Settings with a fixed list of values. These are not personal, and occur as ordinary words in messages."""
+_WORDS = frozenset({"model.variant", "source.sensor_mode"})
+"""Settings whose values are not personal, and occur as ordinary words in messages; also those with a list of values."""
 _OWN_FOLDERS = ("/etc/fer-edge", "/var/lib/fer-edge", "/opt/fer-edge", "/run")
 _USER_IDS = range(1000, 60_000)
 """User ids of human users on Debian."""
@@ -133,10 +132,23 @@ def _values_of(settings: RuntimeSettings) -> dict[str, str]:
     return {
         form: f"<{path}>"
         for path, value in changed_settings(settings).items()
-        if re.sub(r"^cameras\.\d+", "source", path) not in _ENUMERATED
+        if re.sub(r"^cameras\.\d+", "source", path) not in _WORDS | _enumerated()
         for text in _texts(value)
         for form in _forms(text, path)
     }
+
+
+@cache
+def _enumerated() -> frozenset[str]:
+    """Return the keys of the settings with a fixed list of values."""
+    sections = typing.get_type_hints(RuntimeSettings)
+    return frozenset(
+        f"{section}.{key}"
+        for section, kind in sections.items()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+        for key, hint in typing.get_type_hints(kind).items()
+        if typing.get_origin(hint) is typing.Literal
+    )
 
 
 def _texts(value: Any) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fer_edge.doctor.checks import Context, Finding, bad, ok, skipped, warn
-from fer_edge.errors import FerEdgeError, install_command, reason_of
+from fer_edge.errors import ConfigError, FerEdgeError, install_command, reason_of
 from fer_edge.settings.secret_files import is_for_the_service_alone, read_token
 from fer_edge.settings.service import MqttSettings, WebSettings
 from fer_edge.system.extras import missing_packages
@@ -84,16 +84,19 @@ def check_webhook(context: Context) -> Finding:
         return bad(f"{settings.url}: {error}", "correct [webhook] url")
     if host is None:
         return bad(f"{settings.url}: has no host name", "correct [webhook] url")
-    where = f"{host}:{port}"
+    where, answer = f"{host}:{port}", "accepts connections"
     try:
         with socket.create_connection((host, port), context.timeout_s) as plain:
             if parts.scheme == "https":
-                tls = ssl.create_default_context(cafile=settings.ca_file)
-                with tls.wrap_socket(plain, server_hostname=host) as encrypted:
-                    return ok(f"{where} answers, {encrypted.version()}, certificate valid")
+                from fer_edge.sinks.tls import tls_context
+
+                with tls_context("webhook.{}_file", settings.ca_file).wrap_socket(plain, server_hostname=host) as tls:
+                    answer = f"answers, {tls.version()}, certificate valid"
+    except ConfigError as error:
+        return bad(str(error), "correct [webhook] ca_file")
     except OSError as error:
         return bad(f"{where}: {_describe(error)}", f"curl -v {parts.scheme}://{where}/ shows details")
-    return ok(f"{where} accepts connections")
+    return ok(f"{where} {answer}")
 
 
 def check_web(context: Context) -> Finding:
