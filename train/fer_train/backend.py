@@ -6,7 +6,10 @@ import importlib
 import importlib.util
 import logging
 import os
+import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fer_edge.errors import ConfigError, MissingExtraError
@@ -14,6 +17,8 @@ from fer_edge.system.extras import require_modules
 from fer_edge.system.stderr import hidden_stderr
 
 _BACKENDS = ("tensorflow", "jax", "torch")
+_OPTIONAL = ("jax", "matplotlib", "pandas", "sklearn")
+"""What Keras and TensorFlow import where it is installed, for functions that are not used here; half of their start."""
 
 
 def load_keras(backend: str | None = None, *, extra: str = "train") -> Any:
@@ -35,12 +40,24 @@ def load_keras(backend: str | None = None, *, extra: str = "train") -> Any:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module=r"tensorflow|keras")
     try:
-        with hidden_stderr():
+        with hidden_stderr(), _hidden_modules(*(name for name in _OPTIONAL if name != chosen)):
             importlib.import_module(chosen)
             return importlib.import_module("keras")
     except ModuleNotFoundError as error:
         missing = (error.name or chosen).partition(".")[0]
         raise MissingExtraError(missing, missing if missing in ("jax", "torch") else extra) from error
+
+
+@contextmanager
+def _hidden_modules(*names: str) -> Iterator[None]:
+    """Let an import of those of the modules that are not loaded yet fail, as if they were not installed."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: see importlib's documentation
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def backend_for_training() -> str | None:
