@@ -57,8 +57,9 @@ def check_detector(context: Context) -> Finding:
         test_in_subprocess(file)
         yunet = YuNetFaceDetector(detector)
     except FerEdgeError as error:
-        message, _, _ = str(error).partition(f"; take {YUNET_FILE}")
-        return bad(message, f"download {YUNET_FILE} from {YUNET_PAGE}")
+        # The file's name and address are in the advice.
+        problem = re.split(f"; [^;]*{re.escape(YUNET_FILE)}", str(error))[0]
+        return bad(problem, f"download {YUNET_FILE} from {YUNET_PAGE}")
     blank = np.full((10 * STRIDE, 10 * STRIDE), 128, dtype=np.uint8)
     search = Search.whole(blank)
     yunet.detect(blank, search)

@@ -39,34 +39,41 @@ def stale_after(source: SourceSettings) -> float:
     return source.timeout_s + (1.0 / source.max_fps if source.max_fps else 0.0) + _SLACK_S
 
 
-def condition(source: SourceStatus, now: float, stale_after_s: float) -> SourceState:
-    """Return the state of ``source`` at ``now``, monotonic seconds: ``STALLED`` if its newest frame is old."""
-    # A source that was just opened has no frame yet.
-    newest = source.since if source.last_frame_at is None else max(source.since, source.last_frame_at)
-    return SourceState.STALLED if source.state.delivers and now - newest > stale_after_s else source.state
+def with_stalled(status: DaemonStatus, stale_after_s: float) -> DaemonStatus:
+    """Return ``status`` in which a source that should deliver frames, but whose newest frame is old, is ``STALLED``."""
+    sources = tuple(
+        replace(source, state=SourceState.STALLED)
+        if source.state.delivers and status.mono - _newest_at(source) > stale_after_s
+        else source
+        for source in status.sources
+    )
+    return replace(status, sources=sources)
 
 
-def health(status: DaemonStatus, stale_after_s: float = STALE_AFTER_S) -> Health:
-    """Return whether the daemon makes progress, from the states of its sources and the age of their frames."""
-    found = [(source, condition(source, status.mono, stale_after_s)) for source in status.sources]
-    conditions = [(source, state) for source, state in found if state is not SourceState.PAUSED]
-    if found and not conditions:
+def _newest_at(source: SourceStatus) -> float:
+    """Return the time of the newest frame; of the start for a source that was just opened and has none yet."""
+    return source.since if source.last_frame_at is None else max(source.since, source.last_frame_at)
+
+
+def health(status: DaemonStatus) -> Health:
+    """Return whether the daemon makes progress, from the states of its sources; ``status`` is from ``with_stalled``."""
+    sources = [source for source in status.sources if source.state is not SourceState.PAUSED]
+    if status.sources and not sources:
         return Health(True, ())
-    delivering = any(state.delivers and source.last_frame_at is not None for source, state in conditions)
-    stalled = any(state is SourceState.STALLED for _, state in conditions)
-    reasons = [_reason(source, state, status.mono) for source, state in conditions if not state.delivers]
+    delivering = any(source.state.delivers and source.last_frame_at is not None for source in sources)
+    stalled = any(source.state is SourceState.STALLED for source in sources)
+    reasons = [_reason(source, status.mono) for source in sources if not source.state.delivers]
     if not delivering:
         reasons.insert(0, "no source delivers frames")
     return Health(delivering and not stalled, tuple(reasons))
 
 
-def _reason(source: SourceStatus, found: SourceState, now: float) -> str:
+def _reason(source: SourceStatus, now: float) -> str:
     name = redacted(source.name)
-    if found is SourceState.STALLED:
-        newest = source.since if source.last_frame_at is None else source.last_frame_at
-        return f"{name}: stalled, no frame for {now - newest:.0f} s"
+    if source.state is SourceState.STALLED:
+        return f"{name}: stalled, no frame for {now - _newest_at(source):.0f} s"
     why = f": {redacted(source.reason)}" if source.reason else ""
-    return f"{name}: {found.value} for {max(0.0, now - source.since):.0f} s{why}"
+    return f"{name}: {source.state.value} for {max(0.0, now - source.since):.0f} s{why}"
 
 
 def apply_privacy(status: DaemonStatus) -> DaemonStatus:

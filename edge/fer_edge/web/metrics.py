@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from fer_edge.status import DaemonStatus, SourceState, SourceStatus, StatusBoard
 from fer_edge.system.version import __version__
 from fer_edge.types import LATENCY_LIMITS_S, ZoneTotals
-from fer_edge.web.health import apply_privacy, condition, health, is_aggregate
+from fer_edge.web.health import apply_privacy, health, is_aggregate, with_stalled
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _MIB = 2**20
@@ -71,11 +71,11 @@ class StatusMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the current metrics."""
-        status = apply_privacy(self._board.snapshot())
+        status = with_stalled(apply_privacy(self._board.snapshot()), self._stale_after_s)
         for metric in chain(
-            _process_metrics(status, self._stale_after_s),
+            _process_metrics(status),
             _chip_metrics(status),
-            _source_metrics(status, self._stale_after_s),
+            _source_metrics(status),
             () if is_aggregate(status) else _zone_metrics(status),
             _stage_metrics(status),
             _sink_metrics(status),
@@ -93,7 +93,7 @@ def _gauge(name: str, what: str, value: float) -> Metric:
     return Gauge(name, what, float(value))
 
 
-def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
+def _process_metrics(status: DaemonStatus) -> Iterator[Metric]:
     model = status.model
     yield InfoMetricFamily(
         "fer_edge_build",
@@ -112,7 +112,7 @@ def _process_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Met
         failing = update.problem is not None
         yield _gauge("fer_edge_update_failing", "Whether the last check or step of an update failed.", failing)
     yield _gauge("fer_edge_ready", "Whether the model is loaded and every source has been started.", status.ready)
-    healthy = health(status, stale_after_s).healthy
+    healthy = health(status).healthy
     yield _gauge("fer_edge_healthy", "Whether frames are being processed, as in /healthz.", healthy)
     yield _gauge("fer_edge_start_time_seconds", "Start time, seconds since the epoch.", status.started_at)
     yield _gauge("fer_edge_uptime_seconds", "Time since the start, by the monotonic clock.", status.uptime_s)
@@ -142,23 +142,23 @@ def _chip_metrics(status: DaemonStatus) -> Iterator[Metric]:
     yield _gauge("fer_edge_chip_budget_ratio", what, chip.budget_share)
 
 
-def _source_metrics(status: DaemonStatus, stale_after_s: float) -> Iterator[Metric]:
+def _source_metrics(status: DaemonStatus) -> Iterator[Metric]:
     hidden = _OF_FACES if is_aggregate(status) else ()
     kinds = {name: kind for name, kind in _OF_SOURCE.items() if name not in hidden}
-    values = {source.name: _source_values(source, status.mono, stale_after_s) for source in status.sources}
+    values = {source.name: _source_values(source, status.mono) for source in status.sources}
     yield from _labelled("source", kinds, values)
 
 
-def _source_values(source: SourceStatus, now: float, stale_after_s: float) -> dict[str, float]:
-    found, newest, runtime = condition(source, now, stale_after_s), source.last_frame_at, source.runtime
+def _source_values(source: SourceStatus, now: float) -> dict[str, float]:
+    state, newest, runtime = source.state, source.last_frame_at, source.runtime
     values = {
-        "fer_edge_source_up": found.delivers and newest is not None,
-        "fer_edge_source_dark": found is SourceState.DARK,
-        "fer_edge_source_paused": found is SourceState.PAUSED,
-        "fer_edge_source_frames_per_second": source.fps if found.delivers else 0.0,
+        "fer_edge_source_up": state.delivers and newest is not None,
+        "fer_edge_source_dark": state is SourceState.DARK,
+        "fer_edge_source_paused": state is SourceState.PAUSED,
+        "fer_edge_source_frames_per_second": source.fps if state.delivers else 0.0,
         "fer_edge_source_lost": source.lost,
         "fer_edge_source_reconnect_attempts": source.attempts,
-        "fer_edge_source_faces_in_sight": source.faces if found.delivers else 0,
+        "fer_edge_source_faces_in_sight": source.faces,
     }
     if newest is not None:
         values["fer_edge_source_last_frame_age_seconds"] = max(0.0, now - newest)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from http import HTTPStatus
@@ -18,7 +17,7 @@ from fer_edge.system.closing import Closing
 from fer_edge.system.extras import require_extra
 from fer_edge.web.access import AllowedHosts, Token
 from fer_edge.web.application import Application, Response, json_response, static_pages
-from fer_edge.web.health import STALE_AFTER_S, condition, health
+from fer_edge.web.health import STALE_AFTER_S, health, with_stalled
 from fer_edge.web.history import History
 from fer_edge.web.previews import Previews
 from fer_edge.web.status_json import history_object, status_object
@@ -88,7 +87,7 @@ def _endpoints(
     board: StatusBoard, history: History, stale_after_s: float, *, preview: bool
 ) -> dict[str, Callable[[], Response]]:
     def brief() -> DaemonStatus:
-        return board.snapshot(with_runtimes=False)
+        return with_stalled(board.snapshot(with_runtimes=False), stale_after_s)
 
     def readyz() -> Response:
         ready = brief().ready
@@ -97,7 +96,7 @@ def _endpoints(
     return {
         "/api/status": lambda: json_response(status_object(board.snapshot(), stale_after_s, preview=preview)),
         "/api/history": lambda: json_response(history_object(history, brief().model.labels)),
-        "/healthz": lambda: _probe("healthy", *health(brief(), stale_after_s)),
+        "/healthz": lambda: _probe("healthy", *health(brief())),
         "/readyz": readyz,
     }
 
@@ -111,11 +110,11 @@ def _live_preview(board: StatusBoard, previews: Previews, stale_after_s: float) 
     """Return ``previews.jpeg``, but only of sources that deliver frames: an old image would look live."""
 
     def preview(name: str) -> bytes | None:
-        now = time.monotonic()
-        sources = {source.name: source for source in board.snapshot(with_runtimes=False).sources}
-        if name not in sources:
+        status = with_stalled(board.snapshot(with_runtimes=False), stale_after_s)
+        delivers = {source.name: source.state.delivers for source in status.sources}
+        if name not in delivers:
             return None
-        return (previews.jpeg(name) or b"") if condition(sources[name], now, stale_after_s).delivers else b""
+        return (previews.jpeg(name) or b"") if delivers[name] else b""
 
     return preview
 

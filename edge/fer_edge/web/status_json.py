@@ -15,7 +15,7 @@ from fer_edge.sinks.event_json import time_text
 from fer_edge.status import DaemonStatus, SourceState, SourceStatus, UpdateStatus
 from fer_edge.system.version import __version__
 from fer_edge.types import EmotionEvent, RuntimeStatus, ZoneTotals
-from fer_edge.web.health import apply_privacy, condition, health, is_aggregate
+from fer_edge.web.health import apply_privacy, health, is_aggregate, with_stalled
 from fer_edge.web.history import History
 
 _MAX_EVENTS = 50
@@ -25,8 +25,8 @@ _NO_RUNTIME = RuntimeStatus(0, 0, 0, 0, 0, 0.0, 0.0, 0.0, math.nan)
 
 def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) -> dict[str, Any]:
     """Return ``status`` for ``json_response``; with privacy ``aggregate``, without data of single faces."""
-    status = apply_privacy(status)
-    checked = health(status, stale_after_s)
+    status = with_stalled(apply_privacy(status), stale_after_s)
+    checked = health(status)
     runtimes = [source.runtime for source in status.sources if source.runtime]
     memory = [runtime.rss_mb for runtime in runtimes if not math.isnan(runtime.rss_mb)]
     return {
@@ -45,7 +45,7 @@ def status_object(status: DaemonStatus, stale_after_s: float, *, preview: bool) 
         "interpreter": next((runtime.interpreter for runtime in runtimes if runtime.interpreter), None),
         "memory_bytes": round(max(memory) * 2**20) if memory else None,
         "chip": replace(status.chip, budget_share=round(status.chip.budget_share, 3)),
-        "sources": [_source(source, status, stale_after_s) for source in status.sources],
+        "sources": [_source(source, status) for source in status.sources],
         "sinks": [
             replace(sink, name=redacted(sink.name), problem=redacted(sink.problem) if sink.problem else None)
             for sink in status.sinks
@@ -79,12 +79,10 @@ def _update(update: UpdateStatus) -> UpdateStatus:
     return replace(update, agreement=agreement, problem=redacted(update.problem) if update.problem else None)
 
 
-def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) -> dict[str, Any]:
-    found = condition(source, status.mono, stale_after_s)
-    watching = found.delivers
-    newest = source.last_frame_at
+def _source(source: SourceStatus, status: DaemonStatus) -> dict[str, Any]:
+    watching, newest = source.state.delivers, source.last_frame_at
     # A stalled source has been out since its last frame, not since its last change of state.
-    since = newest if found is SourceState.STALLED and newest is not None else source.since
+    since = newest if source.state is SourceState.STALLED and newest is not None else source.since
     faces = [
         {
             "track": track.track_id,
@@ -99,7 +97,7 @@ def _source(source: SourceStatus, status: DaemonStatus, stale_after_s: float) ->
     anonymous, runtime = is_aggregate(status), source.runtime or _NO_RUNTIME
     return {
         "name": source.name,
-        "state": found.value,
+        "state": source.state.value,
         "since_s": round(max(0.0, status.mono - since), 1),
         "reason": redacted(source.reason) if source.reason else None,
         "lost": source.lost,

@@ -17,6 +17,7 @@ from fer_edge.errors import ConfigError, FerEdgeError, OutputError, install_comm
 from fer_edge.settings.service import WebSettings
 from fer_edge.settings.source import SourceSettings
 from fer_edge.status import SourceState, SourceStatus, StatusBoard
+from fer_edge.types import Presence
 from fer_edge.web import WebServer, open_web, stale_after
 from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.processes.waiting import wait_for
@@ -262,15 +263,20 @@ def test_wrong_tokens_from_many_addresses_do_not_lock_others_out(guarded: WebSer
 
 def test_health_detects_a_board_without_updates(board: StatusBoard) -> None:
     with open_web(LOCAL, board, stale_after_s=2.0) as web:
-        board.update_source(replace(board.source("cam0"), last_frame_at=time.monotonic()))
+        seen = Presence(1, {"door": 1})
+        board.update_source(
+            replace(board.source("cam0"), last_frame_at=time.monotonic(), zones=("door",), presence=seen)
+        )
         assert ask(web, "/healthz").json() == {"healthy": True, "reasons": []}
+        assert ask(web, "/api/status").json()["sources"][0]["present"] == 1
         wait_for(lambda: ask(web, "/healthz").status == 503)  # no frames, while the state is still watching
         answer = ask(web, "/healthz")
         assert (answer.status, answer.json()["healthy"]) == (503, False)
         first, second = answer.json()["reasons"]
         assert first == "no source delivers frames" and second.startswith("cam0: stalled, no frame for ")
         (source,) = ask(web, "/api/status").json()["sources"]
-        assert (source["state"], source["fps"], source["faces"]) == ("stalled", 0.0, [])
+        assert (source["state"], source["fps"], source["faces"], source["present"]) == ("stalled", 0.0, [], 0)
+        assert [zone["faces"] for zone in source["zones"]] == [0]
         assert b'fer_edge_source_up{source="cam0"} 0.0\n' in ask(web, "/metrics").body
 
 

@@ -148,10 +148,10 @@ def test_doctor(tmp_path: Path) -> None:
     later = republished(tmp_path / "later.onnx")
     assert_found(check_detector(context(later)), Verdict.WARN, "not a published", "detects the face")
     later.write_bytes(b"no model")
-    found = check_detector(context(later))
-    assert_found(found, Verdict.BAD, str(later))
-    assert YUNET_PAGE in str(found.fix)
-    assert_found(check_detector(context(tmp_path / "absent")), Verdict.BAD, "no such file")
+    for file, problem in ((later, str(later)), (tmp_path / "absent", "no such file"), (tmp_path, "cannot read")):
+        found = check_detector(context(file))
+        assert_found(found, Verdict.BAD, problem)
+        assert YUNET_PAGE in str(found.fix) and YUNET_PAGE not in found.seen
 
 
 def test_doctor_accepts_a_missing_cascade_with_yunet(monkeypatch: pytest.MonkeyPatch) -> None:
