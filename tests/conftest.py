@@ -11,10 +11,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support.data.caches import cache_in
+from support.data.fer2013 import real_fer2013
 from support.environments.legacy import make_legacy_environment
 from support.models.bundles import make_tiny_bundle
+from support.processes import fork
 from support.processes.shared_files import made_once
-from support.training.mini_run import MiniRun, fer_edge, make_mini_run
+from support.results.released import ReleasedAccuracy, measure_released
+from support.training.mini_run import MiniRun, make_mini_run
 
 # Hypothesis must not fail a test for being slow: the machine may be busy.
 settings.register_profile("fer-edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -46,9 +49,12 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests, and the processes that they start, out of the user's cache folder."""
-    with cache_in(tmp_path_factory.mktemp("cache")):
+def _own_cache(shared_folder: Path) -> Iterator[None]:
+    """Keep the tests, and the processes that they start, out of the user's cache folder.
+
+    The processes of pytest-xdist share one, so that each wheel is downloaded once.
+    """
+    with cache_in(shared_folder / "cache"):
         yield
 
 
@@ -70,6 +76,13 @@ def mini_run(shared_folder: Path) -> MiniRun:
 
 
 @pytest.fixture(scope="session")
+def released_accuracy(shared_folder: Path) -> ReleasedAccuracy:
+    """The released bundle measured on the real PublicTest; skip if FER2013 is not here."""
+    real_fer2013()
+    return ReleasedAccuracy(made_once(shared_folder / "released", measure_released))
+
+
+@pytest.fixture(scope="session")
 def legacy_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with tflite-runtime 2.14; skip if that cannot be installed."""
     return make_legacy_environment(tmp_path_factory.mktemp("legacy") / "venv")
@@ -80,7 +93,7 @@ def mini_bundle(mini_run: MiniRun, shared_folder: Path) -> Path:
     """The bundle with all variants that the real command converts from the run of ``mini_run``. Copy it first."""
 
     def convert(out: Path) -> None:
-        done = fer_edge("convert", mini_run.run, "--out", out, "--variants", "all", data=mini_run.data)
+        done = fork.fer_edge("convert", mini_run.run, "--out", out, "--variants", "all", data=mini_run.data)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip() == str(out)
 

@@ -258,7 +258,13 @@ def test_a_face_that_appears_slowly_in_a_static_scene_is_found(tiny_bundle: Path
     assert 0 < found < 1
 
 
-@pytest.mark.parametrize("budget", [ScheduleSettings(budget_share=0.02), ScheduleSettings(budget_max_ms=1.0)])
+@pytest.mark.parametrize(
+    "budget",
+    [
+        ScheduleSettings(budget_share=0.02),
+        pytest.param(ScheduleSettings(budget_max_ms=1.0), marks=pytest.mark.slow),
+    ],
+)
 def test_a_small_budget_reduces_searches_and_keeps_tracks(
     tiny_bundle: Path, visit: list[tuple[Frame, Box]], budget: ScheduleSettings
 ) -> None:

@@ -29,7 +29,12 @@ pytestmark = needs_programs
 
 PASSWORD, PASSPHRASE, TOKEN = "a password for ada", "the pass$phrase of Cafe", "token-of-sixteen-and-more"
 SSID = "Café $(reboot) 'x'"
-STYLES = [("systemd", "bookworm", "mbr"), ("cloudinit", "trixie", "gpt"), ("rpi-preseed", "trixie", "mbr")]
+STYLES = [
+    # Bookworm's wheels are downloaded for it alone.
+    pytest.param(("systemd", "bookworm", "mbr"), id="systemd", marks=pytest.mark.slow),
+    pytest.param(("cloudinit", "trixie", "gpt"), id="cloudinit"),
+    pytest.param(("rpi-preseed", "trixie", "mbr"), id="rpi-preseed"),
+]
 SEEDS = {
     "systemd": {"firstrun.sh"},
     "cloudinit": {"user-data", "network-config", "meta-data"},
@@ -54,7 +59,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", params=STYLES, ids=lambda style: style[0])
+@pytest.fixture(scope="module", params=STYLES)
 def composed(
     request: pytest.FixtureRequest, settings: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, Path, Path, str]]:

@@ -1,43 +1,33 @@
-"""The numbers of the shipped bundle on the real PublicTest, counted from the two CSV files."""
+"""The numbers of the released bundle on the real PublicTest, counted from the two CSV files."""
 
 from __future__ import annotations
 
 import csv
-import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-import fer_edge
 from fer_bench.runners import open_runner
 from fer_train.data.readers.locate import locate
 from support.data.caches import users_cache
 from support.data.fer2013 import real_fer2013
+from support.results.released import RELEASED, ReleasedAccuracy
 
-SHIPPED = Path(fer_edge.__file__).parent / "model" / "default_bundle"
 LABEL_OF = {"anger": 0, "disgust": 1, "fear": 2, "happiness": 3, "sadness": 4, "surprise": 5, "neutral": 6}
 OTHERS = ("contempt", "unknown", "NF")
 
 
-def test_the_shipped_bundle_on_public_test(tmp_path: Path):
-    dataset = real_fer2013()  # skips where it is not
-    report = tmp_path / "report.json"
-    command = [sys.executable, "-m", "fer_edge", "bench", "accuracy", "--bundle", str(SHIPPED), "--json", str(report)]
+def test_the_released_bundle_on_public_test(released_accuracy: ReleasedAccuracy) -> None:
+    dataset = real_fer2013()
     with users_cache():
         votes = next((path for path in locate(None).parent.glob("*fer2013new.csv")), None)
-        if votes is None:
-            pytest.skip("the FER+ votes are not in the folder of the real FER2013")
-        done = subprocess.run(command, check=True, capture_output=True, encoding="utf-8", timeout=600)
-    assert "3589 images, 3267 leak-free, 3155 distinct, 3372 with a FER+ majority" in done.stdout
-    assert done.stderr == ""
-    (result,) = json.loads(report.read_text(encoding="utf-8"))["results"]
-    (found,) = result["accuracy"]
+    if votes is None:
+        pytest.skip("the FER+ votes are not in the folder of the real FER2013")
+    assert "3589 images, 3267 leak-free, 3155 distinct, 3372 with a FER+ majority" in released_accuracy.stdout
+    found = released_accuracy.of("int8")
 
     split = dataset.splits["PublicTest"]
-    with open_runner(SHIPPED, "int8") as runner:
+    with open_runner(RELEASED, "int8") as runner:
         named = runner.logits(split.images).argmax(axis=1)
     assert found["correct"] == sum(row["correct"] for row in found["classes"]) == int((named == split.labels).sum())
     assert [row["support"] for row in found["classes"]] == np.bincount(split.labels).tolist()

@@ -175,6 +175,7 @@ def real_cast() -> Cast:
     return Cast(dataset, "PublicTest", votes["PublicTest"])
 
 
+@pytest.mark.slow
 def test_real_faces_are_mostly_found_and_mostly_called_by_their_label(real_cast: Cast):
     cast = real_cast
     assert "disgust" in cast.left_out

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fer_edge.errors import ModelError
+from fer_edge.model import trial
 from fer_edge.model.bundle import load_bundle
 from fer_edge.model.interpreter import interpreter_version
 from fer_edge.stages.classification import EmotionClassifier
@@ -34,6 +35,7 @@ from support.processes.daemon import Daemon, running_daemon
 from support.processes.edge_command import assert_one_line, clean_environment, command_line, fer_edge
 from support.processes.waiting import wait_for
 
+ENDLESS = "while_true"
 SPOILED: dict[str, tuple[Spoil, str]] = {
     **{
         f"scale {value}": (activation_scale(float(value)), "its scale is")
@@ -61,9 +63,18 @@ def test_a_graph_that_the_interpreter_cannot_run_is_exit_4(tiny_bundle: Path, tm
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the crafted bundles in {SHARED}")
 def test_the_bundles_of_the_inspection_are_refused(tmp_path: Path) -> None:
-    for bundle in sorted(SHARED.iterdir()):
+    bundles = [bundle for bundle in sorted(SHARED.iterdir()) if bundle.name != ENDLESS]
+    assert len(bundles) == 6
+    for bundle in bundles:
         result = fer_edge("run", "demo", "--max-frames", 2, "--bundle", bundle, cwd=tmp_path)
         assert_one_line(result, 4, f"{bundle.name}/int8.tflite")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"needs the crafted bundles in {SHARED}")
+def test_the_endless_bundle_of_the_inspection_is_refused(tmp_path: Path) -> None:
+    result = fer_edge("run", "demo", "--max-frames", 2, "--bundle", SHARED / ENDLESS, cwd=tmp_path)
+    assert_one_line(result, 4, f"{ENDLESS}/int8.tflite", "did not end within 30 s")
 
 
 @pytest.fixture
@@ -87,6 +98,17 @@ def test_a_face_check_that_crashes_the_interpreter_is_refused(crashing_bundle: P
     shutil.copy(crashing_bundle / "float32.tflite", crashing_bundle / "int8.tflite")
     with pytest.raises(ModelError, match="SIGSEGV"):
         FaceCheck(folder=with_current_hashes(crashing_bundle))
+
+
+def test_a_model_that_never_returns_is_refused_at_the_limit(
+    endless_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "MAX_TRIAL_S", 2.0)
+    began = time.monotonic()
+    with load_bundle(endless_bundle) as bundle, pytest.raises(ModelError, match="did not end within 2 s"):
+        EmotionClassifier(bundle, "float32")
+    assert time.monotonic() - began >= 2
+    assert trials(os.getpid()) == []
 
 
 @pytest.mark.slow

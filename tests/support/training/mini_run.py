@@ -85,11 +85,13 @@ def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: st
 
 
 def make_mini_run(folder: Path) -> MiniRun:
-    """Train the miniature recipe in ``folder``, which must not exist; takes about TensorFlow's start-up time."""
+    """Train the miniature recipe in ``folder``, which must not exist."""
+    from support.processes import fork
+
     mini = MiniRun(folder)
     folder.mkdir()
     write_mini_fer2013(mini.data, per_class=24, test_per_class=8, leaks=3)
     mini.recipe.write_text(RECIPE)
-    done = fer_edge("train", "--config", mini.recipe, "--out", mini.run, data=mini.data)
+    done = fork.fer_edge("train", "--config", mini.recipe, "--out", mini.run, data=mini.data)
     assert done.returncode == 0, done.stderr
     return mini
