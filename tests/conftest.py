@@ -14,10 +14,9 @@ from support.data.caches import cache_in
 from support.data.fer2013 import real_fer2013
 from support.environments.legacy import make_legacy_environment
 from support.models.bundles import make_tiny_bundle
-from support.processes import fork
 from support.processes.shared_files import made_once
 from support.results.released import ReleasedAccuracy, measure_released
-from support.training.mini_run import MiniRun, make_mini_run
+from support.training.mini_run import MiniRun, fer_edge, make_mini_run
 
 # Hypothesis must not fail a test for being slow: the machine may be busy.
 settings.register_profile("fer-edge", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -52,7 +51,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _own_cache(shared_folder: Path) -> Iterator[None]:
     """Keep the tests, and the processes that they start, out of the user's cache folder.
 
-    The processes of pytest-xdist share one, so that each wheel is downloaded once.
+    The processes of pytest-xdist share one: most wheels are then downloaded once.
     """
     with cache_in(shared_folder / "cache"):
         yield
@@ -93,8 +92,9 @@ def mini_bundle(mini_run: MiniRun, shared_folder: Path) -> Path:
     """The bundle with all variants that the real command converts from the run of ``mini_run``. Copy it first."""
 
     def convert(out: Path) -> None:
-        done = fork.fer_edge("convert", mini_run.run, "--out", out, "--variants", "all", data=mini_run.data)
-        assert done.returncode == 0, done.stderr
+        # In a new process: its messages, and what it imports in which order, are tested too.
+        done = fer_edge("convert", mini_run.run, "--out", out, "--variants", "all", data=mini_run.data)
+        assert (done.returncode, done.stderr) == (0, ""), done.stderr
         assert done.stdout.strip() == str(out)
 
     return made_once(shared_folder / "mini-bundle" / "mini", convert)

@@ -88,7 +88,7 @@ class FrameSource(Protocol):
 class ClosingSource(Closing):
     """Base class for your own sources: a context manager that calls ``close``, with ``still`` false.
 
-    ``close`` does nothing unless overridden.
+    ``close`` does nothing unless overridden; your own must be idempotent.
 
     >>> import numpy as np
     >>> from fer_edge import Frame, NoFrame
@@ -219,7 +219,9 @@ class EventSink(Protocol):
 
 
 class ClosingSink(Closing):
-    """Base class of an ``EventSink``: a context manager that calls ``close``, which does nothing unless overridden.
+    """Base class of an ``EventSink``: a context manager that calls ``close``.
+
+    ``close`` does nothing unless overridden; your own must be idempotent.
 
     >>> from fer_edge import EmotionEvent, EventKind
     >>> class Kinds(ClosingSink):

@@ -27,7 +27,7 @@ class SourceState(StrEnum):
     PAUSED = "paused"
     """It is closed, on request."""
     STALLED = "stalled"
-    """It is watched, but its newest frame is old: processing hangs. Only the page and the metrics derive this state."""
+    """It is watched, but its newest frame is old: processing hangs. Only ``web.health`` derives this state."""
     LOST = "lost"
     """It delivers no usable frames, and is being reopened."""
     ENDED = "ended"

@@ -153,7 +153,7 @@ LOGITS = """
 import sys
 import numpy as np
 from pathlib import Path
-from fer_train.backend import load_model, predict_logits
+from fer_train.networks.model_files import load_model, predict_logits
 images = np.random.default_rng(0).integers(0, 256, (64, 48, 48), dtype=np.uint8)
 np.save(sys.argv[2], predict_logits(load_model(Path(sys.argv[1])), images))
 """

@@ -15,8 +15,7 @@ from fer_convert.analysis.layer_errors import analyse
 from fer_convert.analysis.mixed_precision import SelectiveQuantizer
 from fer_convert.export.tflite import operator_tensors
 from fer_edge.errors import InputError
-from support.processes import fork
-from support.training.mini_run import MiniRun
+from support.training.mini_run import MiniRun, fer_edge
 
 LAYERS = [
     *("stem", "s0b0_1", "s0b0_2", "s0b0_shortcut", "s0b0_add"),
@@ -27,7 +26,7 @@ LAYERS = [
 @pytest.fixture(scope="module")
 def analysed(mini_run: MiniRun, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("layers")
-    done = fork.fer_edge(
+    done = fer_edge(
         *("bench", "layers", mini_run.run, "--images", "40", "--out", out),
         *("--keep-float", "1", "11", "--float", "logits,pool"),
         data=mini_run.data,

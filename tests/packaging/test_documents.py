@@ -64,6 +64,17 @@ def test_every_recipe_that_is_named_is_there(document: Path) -> None:
         assert (CHECKOUT / recipe).is_file(), recipe
 
 
+def test_every_test_file_that_is_named_is_there() -> None:
+    files = [str(path) for path in (CHECKOUT / "tests").rglob("test_*.py")]
+    named = [
+        (document.name, name)
+        for document in (*DOCUMENTS, *CHECKOUT.glob("tests/*/README.md"))
+        for name in re.findall(r"(?:[\w-]+/)*test_\w+\.py", document.read_text())
+    ]
+    assert len(named) > 40
+    assert [pair for pair in named if not any(file.endswith(f"/{pair[1]}") for file in files)] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(CHECKOUT)))
 def test_every_extra_that_is_named_is_one(document: Path) -> None:
     extras = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]

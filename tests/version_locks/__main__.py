@@ -113,6 +113,7 @@ def test(target: Target, python: Path | None, bundle: Path, arguments: list[str]
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
         check=False,
     )
     print(f"{target.name}: {versions}\n{done.stdout}", flush=True)

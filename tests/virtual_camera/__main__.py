@@ -129,7 +129,7 @@ def _fer_edge(
     command: list[str | Path] = ["bwrap", "--die-with-parent", "--unshare-net", "--clearenv", "--chdir", "/tmp/out"]
     command += ["--ro-bind", root, "/", "--dev", "/dev", "--proc", "/proc", "--tmpfs", "/tmp"]
     command += ["--ro-bind", project, "/tmp/project", "--bind", out, "/tmp/out"]
-    for file in (*HERE.glob("*.py"), HERE.parent / "support" / "sensors.py"):
+    for file in (*HERE.glob("*.py"), HERE.parent / "support" / "cameras" / "sensors.py"):
         command += ["--ro-bind", file, f"/tmp/checks/{file.name}"]
     for name, value in {
         "LD_PRELOAD": "/opt/dma_buf.so",

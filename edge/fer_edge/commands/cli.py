@@ -205,8 +205,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _drop_unwritable_stdout()
         known = _known(error)
         if known is not None or not received:
-            defect = f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)"
-            code, line = known or (EXIT_INTERNAL, defect)
+            code, line = known or (EXIT_INTERNAL, _defect(error))
             print_message(line)
             return code
         # An exception raised by a signal while an extension module loads becomes an ImportError or worse.
@@ -366,6 +365,10 @@ def _drop_unwritable_stdout() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _defect(error: Exception) -> str:
+    return f"internal error: {type(error).__name__}: {error} (run again with --debug for the traceback)"
 
 
 def _known(error: Exception) -> tuple[int, str] | None:

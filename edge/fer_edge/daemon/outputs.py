@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fer_edge.errors import OutputError
 from fer_edge.protocols import EventSink, FrameRecorder
 from fer_edge.recording.annotate import Annotator
 from fer_edge.recording.trace import TraceWriter
@@ -70,7 +71,8 @@ class Outputs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         failure = self.finish(None)
-        if failure is not None and error is None:  # an error that ended the block is more important
+        # An error that ended the block is more important than an output that cannot be written.
+        if failure is not None and (error is None or not isinstance(failure, OSError | OutputError)):
             raise failure
 
 

@@ -25,7 +25,7 @@ from fer_edge.system.device_name import device_name
 _COMMON_NAMES = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
 """Default names of hosts and users, kept because they identify no one and appear in commands."""
 _WORDS = frozenset({"model.variant", "source.sensor_mode"})
-"""Settings whose values are not personal, and occur as ordinary words in messages; also those with a list of values."""
+"""Settings whose values are not personal, and occur as ordinary words in messages; see also ``_enumerated``."""
 _OWN_FOLDERS = ("/etc/fer-edge", "/var/lib/fer-edge", "/opt/fer-edge", "/run")
 _USER_IDS = range(1000, 60_000)
 """User ids of human users on Debian."""

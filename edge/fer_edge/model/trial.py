@@ -165,8 +165,11 @@ def _try(path: Path, interpreter: str) -> str | None:
     return None
 
 
-def _prepare() -> None:
-    """Limit what this process can do to the machine: it runs a model that may be malicious."""
+def limit_this_process(limit_s: float) -> None:
+    """Limit what this process can do to the machine: it runs a model that may be malicious, and may outlive its parent.
+
+    It ends some seconds after ``limit_s``, the limit that ``run_apart`` was given.
+    """
     with contextlib.suppress(ImportError, OSError, ValueError):
         import resource
 
@@ -176,11 +179,11 @@ def _prepare() -> None:
     if hasattr(signal, "setitimer"):
         # The default action ends the process even if native code never returns.
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, MAX_TRIAL_S + _CLEANUP_S)
+        signal.setitimer(signal.ITIMER_REAL, limit_s + _CLEANUP_S)
 
 
 if __name__ == "__main__":
-    _prepare()
+    limit_this_process(MAX_TRIAL_S)
     refused = _try(Path(sys.argv[1]), sys.argv[2])
     if refused is not None:
         os.write(1, refused[:1000].encode(errors="backslashreplace"))

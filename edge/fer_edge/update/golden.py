@@ -22,7 +22,7 @@ from fer_edge.images.files import decode_gray
 from fer_edge.images.resample import cut_out
 from fer_edge.model.bundle import ModelBundle, load_bundle
 from fer_edge.model.manifest import decode_format
-from fer_edge.model.trial import MAX_TRIAL_S, run_apart, try_variant
+from fer_edge.model.trial import MAX_TRIAL_S, limit_this_process, run_apart, try_variant
 from fer_edge.stages.classification import EmotionClassifier
 from fer_edge.system.files import read_regular
 from fer_edge.types import Box, Float32Array, UInt8Array
@@ -115,6 +115,7 @@ def _make_crops(height: int, width: int) -> list[UInt8Array]:
 
 
 if __name__ == "__main__":
+    limit_this_process(MAX_TRIAL_S)
     try:
         compare(Path(sys.argv[1]), sys.argv[2], sys.argv[3])
     except FerEdgeError as problem:

@@ -16,10 +16,11 @@ import numpy as np
 
 from fer_edge.errors import ModelError
 from fer_edge.model.bundle import DEFAULT_BUNDLE, load_bundle
-from fer_edge.model.trial import MAX_TRIAL_S, run_apart
+from fer_edge.model.trial import MAX_TRIAL_S, limit_this_process, run_apart
 from fer_edge.stages.classification import EmotionClassifier
 
 _ROUNDS = 30
+_MAX_S = 2 * MAX_TRIAL_S
 
 
 def measure(old: Path | None, new: Path, variant: str, interpreter: str) -> tuple[float, float]:
@@ -29,7 +30,7 @@ def measure(old: Path | None, new: Path, variant: str, interpreter: str) -> tupl
         ModelError: If a model crashes or hangs.
     """
     words = (str(old or DEFAULT_BUNDLE), str(new), variant, interpreter)
-    code, printed = run_apart(__name__, words, new, "the measurement of its time", 2 * MAX_TRIAL_S)
+    code, printed = run_apart(__name__, words, new, "the measurement of its time", _MAX_S)
     try:
         old_ms, new_ms = map(float, printed.split())
     except ValueError:
@@ -53,6 +54,7 @@ def _measure(folders: tuple[Path, ...], variant: str, interpreter: str) -> list[
 
 
 if __name__ == "__main__":
+    limit_this_process(_MAX_S)
     found = _measure((Path(sys.argv[1]), Path(sys.argv[2])), sys.argv[3], sys.argv[4])
     os.write(1, " ".join(f"{value:.4f}" for value in found).encode())
     os._exit(0)

@@ -272,11 +272,11 @@ class Store:
             raise OutputError(f"{self.folder / name}: cannot be written: {reason_of(error)}") from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BaseException as error:  # a signal may end the wait
             os.close(descriptor)
-            if wait:
-                raise
-            return None
+            if isinstance(error, OSError) and not wait:
+                return None
+            raise
         return descriptor
 
 

@@ -43,16 +43,12 @@ def with_stalled(status: DaemonStatus, stale_after_s: float) -> DaemonStatus:
     """Return ``status`` in which a source that should deliver frames, but whose newest frame is old, is ``STALLED``."""
     sources = tuple(
         replace(source, state=SourceState.STALLED)
-        if source.state.delivers and status.mono - _newest_at(source) > stale_after_s
+        # One that was just opened has no frame yet.
+        if source.state.delivers and status.mono - max(source.since, source.last_frame_at or 0.0) > stale_after_s
         else source
         for source in status.sources
     )
     return replace(status, sources=sources)
-
-
-def _newest_at(source: SourceStatus) -> float:
-    """Return the time of the newest frame; of the start for a source that was just opened and has none yet."""
-    return source.since if source.last_frame_at is None else max(source.since, source.last_frame_at)
 
 
 def health(status: DaemonStatus) -> Health:
@@ -71,7 +67,8 @@ def health(status: DaemonStatus) -> Health:
 def _reason(source: SourceStatus, now: float) -> str:
     name = redacted(source.name)
     if source.state is SourceState.STALLED:
-        return f"{name}: stalled, no frame for {now - _newest_at(source):.0f} s"
+        newest = source.since if source.last_frame_at is None else source.last_frame_at
+        return f"{name}: stalled, no frame for {now - newest:.0f} s"
     why = f": {redacted(source.reason)}" if source.reason else ""
     return f"{name}: {source.state.value} for {max(0.0, now - source.since):.0f} s{why}"
 

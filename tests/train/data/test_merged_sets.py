@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from fer_edge.model.labels import FER2013_LABELS
 from fer_edge.settings.base import decode
+from fer_train.backend import load_keras
 from fer_train.data.dataset import Dataset, leak_free_training, load_data
 from fer_train.data.ferplus import label_votes, load_votes, majority_labels
 from fer_train.data.sets import load_sets
 from fer_train.recipe.data import SKIP, DataSettings
 from fer_train.recipe.recipe import Recipe, load_recipe
-from fer_train.training.inputs.batches import TrainingBatches, TrainingSet
 from support.data.caches import users_cache
 from support.data.fer2013 import real_fer2013, write_mini_fer2013
 from support.data.image_sets import CLASSES, FOLDERS, THREE, recipe_text, write_image_set
@@ -54,6 +54,9 @@ def test_sets_are_merged_each_with_its_weight(tmp_path: Path) -> None:
     assert training.weights.tolist() == [2.0] * 12 + [1.0] * 36
     assert load_data(settings, csv).rows_sha256 == dataset.rows_sha256
     # In the loss, their mean over an epoch is 1, so that the learning rate has the same effect.
+    load_keras()
+    from fer_train.training.inputs.batches import TrainingBatches, TrainingSet  # imports Keras
+
     batches = TrainingBatches(
         TrainingSet(training.images, training.labels, training.distributions(3), training.weights), Recipe(), 0
     )

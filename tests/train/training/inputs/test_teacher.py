@@ -17,7 +17,6 @@ from fer_edge.types import Float32Array
 from fer_train.backend import load_keras
 from fer_train.data.dataset import TRAINING, load_dataset
 from fer_train.recipe.recipe import load_recipe
-from fer_train.training.inputs.batches import TrainingBatches, TrainingSet
 from fer_train.training.inputs.teacher import Teacher
 from fer_train.training.run_folder.files import MODEL
 from support.processes import fork
@@ -88,6 +87,9 @@ def test_it_sees_what_the_network_sees(mini_run: MiniRun, mixup: float) -> None:
     recipe = load_recipe(mini_run.recipe)
     recipe = replace(recipe, augment=replace(recipe.augment, rotate_degrees=30.0, mixup_alpha=mixup))
     share, rest = 0.75, 0.25 * split.distributions(7)
+
+    load_keras()
+    from fer_train.training.inputs.batches import TrainingBatches, TrainingSet  # imports Keras
 
     def batch(teacher: Teacher | None, step: int) -> Sequence[Float32Array]:
         training = TrainingSet(split.images, split.labels, rest, None, teacher)
