@@ -11,6 +11,7 @@ from fer_convert.convert import FIRST_VERSION, BundleOptions, convert_model
 from fer_convert.copy_variants import copy_variants
 from fer_convert.export.onnx_translation import check_packages
 from fer_convert.export.variants import DEFAULT_VARIANTS, VARIANTS, check_variants
+from fer_convert.foreign.onnx_file import import_before_tensorflow
 from fer_convert.foreign.open_foreign import ForeignOptions
 from fer_convert.gate_rules import read_gate
 from fer_convert.model_card import CARD
@@ -70,6 +71,7 @@ def _convert(arguments: argparse.Namespace) -> None:
         options.gate.judged(options.variants)
     locate_model(arguments.model)
     dataset = load_dataset(arguments.data)
+    import_before_tensorflow(arguments.model.suffix)
     # Only TensorFlow has the converter. It also loads models that were trained on another backend.
     load_keras("tensorflow", extra="convert")
     source = open_any_model(

@@ -42,6 +42,16 @@ def check_packages(suffix: str) -> None:
         raise MissingExtraError("torch", "torch")
 
 
+def import_before_tensorflow(suffix: str) -> None:
+    """Import what must be imported before TensorFlow to load a file of this kind.
+
+    PyTorch's exporter imports Triton, whose library crashes (SIGSEGV) in a process that has TensorFlow's.
+    """
+    if suffix == EXPORTED:
+        with hidden_stderr():
+            importlib.import_module("torch._dynamo")
+
+
 def load_onnx(path: Path, size: tuple[int, int] | None) -> Loaded:
     """Load the ONNX file at ``path``; the reference for its outputs is ONNX Runtime.
 
