@@ -78,7 +78,7 @@ run-test-backends: $(VENV)/.torch
 	$(BIN)/python -c 'import jax, torch; print("PyTorch", torch.__version__, "JAX", jax.__version__)'
 	$(BIN)/python -m pytest tests/backends tests/train/distributed $(ARGS)
 
-test-tune: $(VENV)/.dev ## interrupt searches (train --tune) in every way; takes some minutes
+test-tune: $(VENV)/.dev ## interrupt searches (train --tune) in every way; up to half an hour
 	TUNE_LONG=1 $(BIN)/python -m pytest tests/train/tuning/test_tune_long.py $(ARGS)
 
 test-kills: $(VENV)/.dev ## training runs killed before each of their file operations, and resumed; 20 minutes
