@@ -24,8 +24,6 @@ from fer_edge.system.device_name import device_name
 
 _COMMON_NAMES = frozenset({"", "localhost", "raspberrypi", "fer-edge", "root"})
 """Default names of hosts and users, kept because they identify no one and appear in commands."""
-_WORDS = frozenset({"model.variant", "source.sensor_mode"})
-"""Settings whose values are not personal, and occur as ordinary words in messages; see also ``_enumerated``."""
 _OWN_FOLDERS = ("/etc/fer-edge", "/var/lib/fer-edge", "/opt/fer-edge", "/run")
 _USER_IDS = range(1000, 60_000)
 """User ids of human users on Debian."""
@@ -132,23 +130,27 @@ def _values_of(settings: RuntimeSettings) -> dict[str, str]:
     return {
         form: f"<{path}>"
         for path, value in changed_settings(settings).items()
-        if re.sub(r"^cameras\.\d+", "source", path) not in _WORDS | _enumerated()
+        if re.sub(r"^cameras\.\d+", "source", path) not in _keys_of_words()
         for text in _texts(value)
         for form in _forms(text, path)
     }
 
 
 @cache
-def _enumerated() -> frozenset[str]:
-    """Return the keys of the settings with a fixed list of values."""
+def _keys_of_words() -> frozenset[str]:
+    """Return the settings whose values are not personal, and occur as ordinary words in messages.
+
+    They are those with a fixed list of values, and two more.
+    """
     sections = typing.get_type_hints(RuntimeSettings)
-    return frozenset(
+    enumerated = (
         f"{section}.{key}"
         for section, kind in sections.items()
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
         for key, hint in typing.get_type_hints(kind).items()
         if typing.get_origin(hint) is typing.Literal
     )
+    return frozenset({"model.variant", "source.sensor_mode", *enumerated})
 
 
 def _texts(value: Any) -> list[str]:

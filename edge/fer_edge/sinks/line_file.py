@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fer_edge.errors import OutputError
 from fer_edge.system.closing import Closing
-from fer_edge.system.files import open_output
+from fer_edge.system.files import open_output, sync
 from fer_edge.system.progress import hidden_progress
 
 STANDARD_OUTPUT = "-"
@@ -83,7 +83,7 @@ class LineFile(Closing):
         try:
             self._sync_lines()
             if self._name_to_sync:
-                _sync_folder(self._path.parent)
+                sync(self._path.parent)
                 self._name_to_sync = False
         except OSError as error:
             self.close()
@@ -189,14 +189,3 @@ class LineFile(Closing):
             return
         if unfinished:
             self._append(b"\n")
-
-
-def _sync_folder(folder: Path) -> None:
-    """Sync ``folder``, which holds the names of its files."""
-    if os.name == "nt":  # Windows cannot open a folder
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

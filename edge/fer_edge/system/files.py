@@ -253,3 +253,14 @@ def write_bytes_atomically(path: Path, data: bytes) -> None:
 def write_text_atomically(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8, like ``write_bytes_atomically``."""
     write_bytes_atomically(path, text.encode("utf-8"))
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or a folder with the names of its files, to the disk. Raises OSError."""
+    if os.name == "nt":  # Windows cannot open a folder
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -30,7 +30,7 @@ import msgspec
 
 from fer_edge.errors import CheckFailedError, InputError, ModelError, OutputError, reason_of
 from fer_edge.model.manifest import MANIFEST_NAME, decode_format
-from fer_edge.system.files import read_regular, remove_temporary_files, write_bytes_atomically
+from fer_edge.system.files import read_regular, remove_temporary_files, sync, write_bytes_atomically
 from fer_edge.update.state import Refusal, State
 
 _VERSION = re.compile(r"\d{1,4}\.\d{1,4}\.\d{1,4}", flags=re.ASCII)
@@ -145,10 +145,10 @@ class Store:
         """Move the folder ``unpacked`` to its place and sync it. Raises OutputError."""
         try:
             for path in (*unpacked.iterdir(), unpacked):
-                _sync(path)
+                sync(path)
             self._discard(self.path(version))
             unpacked.rename(self.path(version))
-            _sync(self.folder / "versions")
+            sync(self.folder / "versions")
         except OSError as error:
             raise OutputError(f"{self.path(version)}: cannot be written: {reason_of(error)}") from None
         self.update(candidate=version, stage="verified", compared=None)
@@ -232,7 +232,7 @@ class Store:
                 temporary = self.incoming / f"link-{token_hex(4)}"
                 temporary.symlink_to(Path("versions", version))
                 temporary.replace(self._link)
-            _sync(self.folder)
+            sync(self.folder)
         except OSError as error:
             raise OutputError(f"{self._link}: cannot be changed: {reason_of(error)}") from None
 
@@ -278,11 +278,3 @@ class Store:
                 return None
             raise
         return descriptor
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
