@@ -77,7 +77,9 @@ def install_command(extra: str) -> str:
     from importlib.metadata import PackageNotFoundError, distribution
     from urllib.parse import unquote, urlsplit
 
-    pip = f"{sys.prefix}/bin/pip install" if sys.prefix != sys.base_prefix else f"{sys.executable} -m pip install"
+    own_pip = Path(sys.prefix, "bin", "pip")  # a card's environment has none, but can use the system's
+    in_environment = sys.prefix != sys.base_prefix and own_pip.exists()
+    pip = f"{own_pip} install" if in_environment else f"{sys.executable} -m pip install"
     try:
         installed = distribution("fer-edge")
     except PackageNotFoundError:

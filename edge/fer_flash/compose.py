@@ -24,7 +24,7 @@ from fer_flash.payload.assemble import PayloadSettings, assemble, total_bytes
 from fer_flash.payload.packages.apt_sources import Root, read_apt_sources
 from fer_flash.payload.packages.collect import PICAMERA2, SystemPackages, collect_packages
 from fer_flash.payload.payload_file import PayloadFile
-from fer_flash.payload.settings_files import wants_pi_camera
+from fer_flash.payload.settings_files import may_update, wants_pi_camera
 from fer_flash.settings.pi_config import PiConfig
 
 PAYLOAD_FOLDER = "fer-edge"
@@ -217,7 +217,8 @@ def _customise(
     report(f"Raspberry Pi OS {system.release}, customised by {system.style}")
     wanted = [PICAMERA2] if wants_pi_camera(settings.config, settings.source) else []
     packages = lacking_packages(system, card.root, wanted, sources, report)
-    payload = assemble(system.release, settings, sources.cache, packages=packages, report=report)
+    updates = may_update(settings.config, settings.source)
+    payload = assemble(system.release, settings, sources.cache, packages=packages, updates=updates, report=report)
     boot_files = first_boot_files(system, config, card.boot)
     sizes = [*(file.size for file in payload), *(len(file.data) for file in boot_files)]
     boot_free = check_room(card.boot.free_bytes, sizes)

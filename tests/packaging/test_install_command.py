@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from support.environments.fresh_install import CHECKOUT
+
+EDGE = CHECKOUT / "edge"
 METADATA = """\
 Metadata-Version: 2.4
 Name: fer-edge
@@ -54,3 +57,13 @@ def test_a_wheel_that_is_still_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("origin", [None, {"url": "file:///gone/fer_edge-9.whl", "archive_info": {}}])
 def test_otherwise_the_packages_are_named(tmp_path: Path, origin: dict[str, object] | None) -> None:
     assert command_of(tmp_path, origin) == "'waitress<4,>=3.0' 'prometheus-client>=0.21'"
+
+
+def test_an_environment_without_pip_uses_the_system_s(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "card"], check=True)
+    python = tmp_path / "card" / "bin" / "python"
+    code = f"import sys; sys.path.insert(0, {str(EDGE)!r}); from fer_edge.errors import install_command;"
+    done = subprocess.run(
+        [python, "-c", f"{code} print(install_command('web'))"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"{python} -m pip install ")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib import metadata
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from fer_flash.payload.releases import UPDATE_PACKAGES
 from support.environments.fresh_install import CHECKOUT, lock_path, locked
 
 LOCKS = ("edge", "dev", "pi-bookworm", "pi-bookworm-legacy", "pi-trixie")
@@ -39,6 +43,25 @@ def test_a_lock_holds_what_the_project_asks_for(lock: str) -> None:
             assert required(extra) <= locked(lock).keys(), extra
     else:
         assert not HOST_ONLY & locked(lock).keys()
+
+
+def needed(*extras: str) -> set[str]:
+    """Return the packages that the installed metadata requires on a Pi, for the base install and ``extras``."""
+    found: set[str] = set()
+    todo = [Requirement(f"fer-edge[{','.join(extras)}]")]
+    while todo:
+        asked = todo.pop()
+        for text in metadata.requires(asked.name) or ():
+            one = Requirement(text)
+            wanted = one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in ("", *asked.extras))
+            if wanted and canonicalize_name(one.name) not in found:
+                found.add(canonicalize_name(one.name))
+                todo.append(one)
+    return found
+
+
+def test_the_packages_that_only_updates_need_are_known() -> None:
+    assert needed("mqtt", "web", "update") - needed("mqtt", "web") == UPDATE_PACKAGES
 
 
 def test_the_tests_run_on_the_versions_that_are_shipped() -> None:

@@ -8,6 +8,7 @@ from fer_flash.meter import print_line, size
 from fer_flash.payload.assemble import PayloadSettings, assemble, total_bytes
 from fer_flash.payload.folder import write_payload
 from fer_flash.payload.releases import RELEASES
+from fer_flash.payload.settings_files import may_update
 from fer_flash.payload.wheels import collect, wheels_folder
 
 
@@ -25,7 +26,14 @@ def wheels(arguments: argparse.Namespace) -> int:
 def payload(arguments: argparse.Namespace) -> int:
     """Write a payload to a folder and return 0. Raises what ``assemble`` and ``write_payload`` raise."""
     chosen = PayloadSettings(arguments.config, arguments.bundle)
-    files = assemble(arguments.release, chosen, arguments.cache, machine=arguments.platform, report=print_line)
+    files = assemble(
+        arguments.release,
+        chosen,
+        arguments.cache,
+        machine=arguments.platform,
+        updates=may_update(chosen.config, chosen.source),
+        report=print_line,
+    )
     print_line(f"{len(files)} files, {size(total_bytes(files))}")
     write_payload(files, arguments.out)
     print_line(f"written to {arguments.out}; on the device, as root: sh install.sh")

@@ -61,6 +61,7 @@ def assemble(
     *,
     machine: str = "aarch64",
     packages: SystemPackages | None = None,
+    updates: bool = True,
     report: Callable[[str], object] = lambda line: None,
 ) -> list[PayloadFile]:
     """Return the payload for a Raspberry Pi OS ``release``, checked as far as possible without the device.
@@ -71,6 +72,7 @@ def assemble(
         cache: folder of the wheels (default: the user's cache folder); missing wheels are downloaded into it.
         machine: processor of the device.
         packages: system packages to include.
+        updates: include the packages of signed updates.
         report: called with one line for each download.
 
     Raises:
@@ -80,9 +82,8 @@ def assemble(
     """
     system = release_named(release)
     chosen = settings_files(settings.config, settings.bundle, settings.source)  # cheap checks come first
-    wheels = [
-        PayloadFile(f"wheels/{wheel.name}", wheel) for wheel in collect(system, machine, cache=cache, report=report)
-    ]
+    found = collect(system, machine, cache=cache, updates=updates, report=report)
+    wheels = [PayloadFile(f"wheels/{wheel.name}", wheel) for wheel in found]
     with tempfile.TemporaryDirectory(prefix="fer-edge-wheel-") as folder:
         own = make_wheel("fer-edge", Path(folder))
         wheels.append(PayloadFile(f"wheels/{own.name}", own.read_bytes()))

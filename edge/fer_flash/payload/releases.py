@@ -13,6 +13,9 @@ MACHINES = ("aarch64", "x86_64")
 """Processors, as ``platform.machine`` names them. The lock files are made for aarch64, the Pi's processor; they hold
 the hashes of the wheels for every platform, so they also serve x86_64."""
 
+UPDATE_PACKAGES = frozenset(("securesystemslib", "tuf", "urllib3"))
+"""The locked packages that only the extra ``update`` needs; a test compares them with the packages' metadata."""
+
 _BLOCK = re.compile(r"^([a-z0-9][a-z0-9.-]*)==(\S+) \\((?:\n    --hash=sha256:[0-9a-f]{64}(?: \\)?)+)$", re.MULTILINE)
 _HASH = re.compile(r"--hash=sha256:([0-9a-f]{64})")
 
@@ -38,9 +41,10 @@ class Release:
     python: str
     locks: tuple[Path, ...]
 
-    def pins(self) -> list[Pin]:
-        """Return the packages of the lock files, including pip."""
-        return [pin for lock in self.locks for pin in parse_lock(lock.read_text(encoding="utf-8"))]
+    def pins(self, *, updates: bool = True) -> list[Pin]:
+        """Return the packages of the lock files, including pip; those of signed updates only with ``updates``."""
+        pins = [pin for lock in self.locks for pin in parse_lock(lock.read_text(encoding="utf-8"))]
+        return [pin for pin in pins if updates or pin.name not in UPDATE_PACKAGES]
 
 
 _LOCKS = Path(__file__).parents[1] / "locks"

@@ -40,6 +40,16 @@ def wants_pi_camera(config: Path | None, source: str | None) -> bool:
     return any(camera_of(uri) is not None for uri in uris)
 
 
+def may_update(config: Path | None, source: str | None) -> bool:
+    """Return whether a device with these settings may update its model; with its own settings, it may.
+
+    Raises ConfigError if ``config`` cannot be read.
+    """
+    if config is None:
+        return source is None
+    return load_settings(config, environment={}).update.url is not None
+
+
 def settings_files(config: Path | None, bundle: Path | None, source: str | None = None) -> list[PayloadFile]:
     """Return the payload's files for the arguments, which are described in ``PayloadSettings``.
 
@@ -47,7 +57,7 @@ def settings_files(config: Path | None, bundle: Path | None, source: str | None 
         ConfigError, InputError, ModelError: if the device would refuse them.
     """
     if config is None and source is not None:
-        # The payload has all wheels of the lock, including those of the status page.
+        # Each payload has the wheels of the status page.
         text = default_config(source, page=True)
         if bundle is None:
             return [PayloadFile("config.toml", text.encode())]

@@ -48,6 +48,7 @@ def collect(
     *,
     cache: Path | None = None,
     force: bool = False,
+    updates: bool = True,
     report: Callable[[str], object] = lambda line: None,
 ) -> list[Path]:
     """Return each wheel of the lock, in its order, with pip last; only missing wheels need the network.
@@ -57,6 +58,7 @@ def collect(
         machine: its processor.
         cache: cache folder (default: the user's).
         force: delete wheels with a wrong sha256 and download them again, instead of refusing them.
+        updates: include the packages of signed updates.
         report: called with one line for each step.
 
     Raises:
@@ -66,7 +68,7 @@ def collect(
     """
     folder = wheels_folder(release, machine, cache)
     found = []
-    for pin in release.pins():
+    for pin in release.pins(updates=updates):
         wheel = find_wheel(folder, pin, release, machine)
         if wheel is not None and file_sha256(wheel) not in pin.sha256:
             if not force:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fer_edge.commands.cli import main
 from fer_edge.errors import CheckFailedError, InputError
 from fer_flash.payload.releases import RELEASES, Pin, Release, parse_lock
 from fer_flash.payload.wheels import collect, wheels_folder
@@ -96,6 +97,23 @@ def test_wheels_are_fetched_once_for_the_processor_that_is_meant(
     assert collect(release, "aarch64", cache=tmp_path) == found, "all is there: no network is asked"
     with pytest.raises(InputError, match=r"some-thing 1\.2: cannot be downloaded"):
         collect(release, "x86_64", cache=tmp_path)
+
+
+@pytest.mark.parametrize(("repository", "contained"), [("", False), ('url = "https://example.org/fleet"\n', True)])
+def test_the_packages_of_updates_come_only_with_a_repository(
+    release: Release, index: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repository: str, contained: bool
+) -> None:
+    write_wheel(index, "tuf", "7", "py3-none-any")
+    hashes = frozenset({hashlib.sha256((index / "tuf-7-py3-none-any.whl").read_bytes()).hexdigest()})
+    (lock := tmp_path / "update.txt").write_text(as_lock([Pin("tuf", "7", hashes)]))
+    monkeypatch.setitem(RELEASES, "bookworm", Release("bookworm", "3.11", (*release.locks, lock)))
+    (config := tmp_path / "config.toml").write_text(f'[source]\nuris = ["demo"]\n[update]\n{repository}')
+    arguments = ["flash", "payload", "--release", "bookworm", "--cache", str(tmp_path / "cache")]
+    assert main([*arguments, "--settings", str(config), "--out", str(tmp_path / "payload")]) == 0
+    listed = (tmp_path / "payload" / "requirements.txt").read_text()
+    assert "some-thing==1.2" in listed and ("tuf==7" in listed) is contained
+    assert main([*arguments, "--out", str(tmp_path / "program")]) == 0
+    assert "tuf==7" in (tmp_path / "program" / "requirements.txt").read_text(), "the device keeps its own settings"
 
 
 def test_what_is_not_as_locked_is_refused_and_fetched_again_when_asked(release: Release, tmp_path: Path) -> None:
