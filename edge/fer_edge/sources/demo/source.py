@@ -9,7 +9,7 @@ import math
 from functools import cached_property
 from importlib.resources import files
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,8 +18,10 @@ from fer_edge.images.files import decode_colour, decode_gray
 from fer_edge.protocols import NoFrame
 from fer_edge.settings.source import SourceSettings
 from fer_edge.sources.base import NumberedSource
-from fer_edge.sources.demo.emotions_scene import LENGTH_S, EmotionsScene
 from fer_edge.types import Float32Array, Frame, UInt8Array
+
+if TYPE_CHECKING:
+    from fer_edge.sources.demo.emotions_scene import EmotionsScene
 
 DEMO_URI = "demo"
 DEMO_URIS = (DEMO_URI, "demo:emotions")
@@ -67,8 +69,11 @@ def open_demo(uri: str, settings: SourceSettings, name: str) -> DemoSource | Non
     """Return the scene of a demo URI, else None; one pass, or an endless loop if ``settings.realtime``."""
     if uri not in DEMO_URIS:
         return None
-    scene, length_s = (None, SCENE_S) if uri == DEMO_URI else (EmotionsScene(), LENGTH_S)
-    return DemoSource(settings, name, math.inf if settings.realtime else length_s, scene)
+    if uri == DEMO_URI:
+        return DemoSource(settings, name, math.inf if settings.realtime else SCENE_S)
+    from fer_edge.sources.demo.emotions_scene import LENGTH_S, EmotionsScene  # 0.6 MiB that no camera needs
+
+    return DemoSource(settings, name, math.inf if settings.realtime else LENGTH_S, EmotionsScene())
 
 
 class DemoSource(NumberedSource):
