@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sklearn.metrics import f1_score
 
 from fer_bench import metrics
 
@@ -133,6 +132,8 @@ def test_mcnemar_is_the_two_sided_binomial(only_first: int, only_second: int):
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=60))
 def test_macro_f1_of_a_confusion_matrix_is_that_of_its_images(pairs: list[tuple[int, int]]):
+    from sklearn.metrics import f1_score  # not in each process that collects the tests: 1.5 s
+
     truth, named = zip(*pairs, strict=True)
     expected = f1_score(truth, named, average="macro", zero_division=0.0)
     assert metrics.macro_f1(metrics.confusion_matrix(truth, named, 4)) == pytest.approx(expected)
