@@ -49,10 +49,16 @@ def read_private(path: Path, key: str, *, check_mode: bool = True) -> bytes:
             data = stream.read(_LONGEST + 1)
     except OSError as error:
         raise ConfigError(f"{key}: cannot read {path}: {error.strerror}") from None
-    # Windows has no permission bits. Python reports made-up ones there, with which every file would be refused.
-    if check_mode and os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
-        raise ConfigError(f"{key}: other users can read {path}, which contains a secret: chmod 600 {path}")
+    if check_mode:
+        refuse_shared(mode, path, key)
     return data
+
+
+def refuse_shared(mode: int, path: Path, key: str) -> None:
+    """Raise ConfigError if group or others may read the file ``path`` with this ``mode``."""
+    # Windows has no permission bits. Python reports made-up ones there, with which every file would be refused.
+    if os.name == "posix" and mode & (stat.S_IRGRP | stat.S_IROTH):
+        raise ConfigError(f"{key}: other users can read {path}, which contains a secret: chmod 600 {path}")
 
 
 def secret_in(data: bytes, where: str, key: str) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ssl
-import stat
 from pathlib import Path
 
 from fer_edge.errors import ConfigError
+from fer_edge.settings.secret_files import refuse_shared
 from fer_edge.system.files import open_regular
 
 
@@ -32,8 +32,7 @@ def tls_context(
         raise ConfigError(f"{name.format('ca')}: cannot use {ca_file}: {error.strerror or error}") from None
     if cert_file is not None and key_file is not None:
         try:
-            if Path(key_file).stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-                raise ConfigError(f"{name.format('key')}: other users can read {key_file}: chmod 600 {key_file}")
+            refuse_shared(Path(key_file).stat().st_mode, Path(key_file), name.format("key"))
             _check_regular(cert_file)
             _check_regular(key_file)
             # An empty password: OpenSSL must not prompt for one.

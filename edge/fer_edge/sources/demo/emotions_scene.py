@@ -13,7 +13,7 @@ from fer_edge.sources.demo.drawn_face import SIDE_PX, WALL, DrawnFace, Expressio
 from fer_edge.types import UInt8Array
 
 LENGTH_S = 18.0
-"""Length of the scene in seconds; the end joins the start."""
+"""Length of the scene in seconds. A longer source repeats it; the face jumps from the last expression to the first."""
 _WIDTH, _HEIGHT = 640, 480
 _EACH_S, _CHANGE_S = 3.0, 0.5
 """Seconds of each expression, and those at its start in which the face changes."""
