@@ -7,7 +7,6 @@ benchmarks and runtime alike. Files are compared with their SHA-256 before use.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -20,7 +19,17 @@ from fer_edge.model.manifest import MANIFEST_NAME, ModelManifest, VariantEntry, 
 from fer_edge.system.closing import Closing
 from fer_edge.system.files import open_regular
 
+# Python's own implementation, as its module random takes it: hashlib loads OpenSSL, 3.4 MiB that a run does not need.
+try:
+    from _sha2 import sha256  # since Python 3.12
+except ImportError:
+    try:
+        from _sha256 import sha256
+    except ImportError:  # a Python that was built without them
+        from hashlib import sha256
+
 DEFAULT_BUNDLE = Path(__file__).parent / "default_bundle"
+_BLOCK_BYTES = 1 << 18
 
 
 class ModelVariant(VariantEntry, frozen=True, kw_only=True):
@@ -102,8 +111,11 @@ def load_bundle(path: str | os.PathLike[str] | None = None) -> ModelBundle:
 
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as lower-case hexadecimal."""
+    digest = sha256()
     with open_regular(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(_BLOCK_BYTES):
+            digest.update(block)
+    return str(digest.hexdigest())
 
 
 def _verify(variant: ModelVariant) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import secrets
+import os
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ POLL_S = 0.2
 DRAIN_S = 5.0
 """Time in seconds for sending what is queued, once a sink is being closed."""
 
-SESSION = secrets.token_hex(8)
+SESSION = os.urandom(8).hex()
 """Identifies this process among all runs of all devices. Random: a device's clock may be wrong after a start."""
 
 _RESERVE_S = 1.5

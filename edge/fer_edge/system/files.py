@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import secrets
 import stat
 import time
 from collections.abc import Iterable, Iterator
@@ -196,7 +195,7 @@ def _create_next_to(path: Path, mode: int) -> Path:
     """Create a file with the same suffix, which some writers need, and the permissions ``mode`` minus the umask."""
     while True:
         # Truncated, because a file name may have at most 255 bytes.
-        name = f".{path.name[:40]}.{secrets.token_hex(4)}.tmp{path.suffix[:8]}"
+        name = f".{path.name[:40]}.{os.urandom(4).hex()}.tmp{path.suffix[:8]}"
         with suppress(FileExistsError):
             os.close(os.open(path.with_name(name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode))
             return path.with_name(name)
