@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import footprint
+from support.environments.fresh_install import CHECKOUT
 from support.processes.edge_command import clean_environment
 
 MAX_MIB = 95
@@ -52,6 +53,11 @@ def test_a_run_holds_no_more_memory_than_it_should(video: Path, tmp_path: Path) 
     assert run.stats["frames"] == 60
     assert run.stats["events"] > 0
     assert 30 < run.stats["rss_mb"] <= MAX_MIB
+
+
+def test_the_page_names_the_limit() -> None:
+    page = (CHECKOUT / "docs" / "explanation" / "pipeline.md").read_text()
+    assert f"a test limits it to {MAX_MIB} MiB" in " ".join(page.split())
 
 
 def test_a_frame_allocates_its_own_picture_and_little_else_and_leaves_nothing(video: Path) -> None:
