@@ -158,7 +158,13 @@ def network(container: Container) -> str:
 
     wifi = wait_for(wireless, "a wireless network in NetworkManager's list", 60)
     asked = ["nmcli", "--show-secrets", "--escape=no", "--get-values=802-11-wireless.ssid,802-11-wireless-security.psk"]
-    ssid, key = container.must(*asked, "connection", "show", wifi).splitlines()
+
+    def answer() -> list[str] | None:
+        # On a busy machine, the first answer after the start once had another passphrase, probably none.
+        lines = container.must(*asked, "connection", "show", wifi).splitlines()
+        return lines if all(lines) else None
+
+    ssid, key = wait_for(answer, "the passphrase of the wireless network", 60)
     ensure((ssid, key) == (SSID, PASSPHRASE), f"{ssid!r} with another passphrase")
     return f"NetworkManager has {ssid!r} and its passphrase"
 
