@@ -109,6 +109,11 @@ def load_bundle(path: str | os.PathLike[str] | None = None) -> ModelBundle:
         return ModelBundle(folder, read_manifest(folder), cleanup.pop_all())
 
 
+def bytes_sha256(data: bytes) -> str:
+    """Return the SHA-256 of ``data`` as lower-case hexadecimal."""
+    return str(sha256(data).hexdigest())
+
+
 def file_sha256(path: Path) -> str:
     """Return the SHA-256 of a file as lower-case hexadecimal."""
     digest = sha256()

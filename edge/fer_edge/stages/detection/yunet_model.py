@@ -6,7 +6,6 @@ tested on an image with one face in a separate process, because a damaged model 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -21,6 +20,7 @@ import numpy as np
 
 from fer_edge.errors import ModelError, reason_of
 from fer_edge.images.files import decode_gray
+from fer_edge.model.bundle import bytes_sha256
 from fer_edge.settings.pipeline import YUNET_FILE, YUNET_PAGE
 from fer_edge.system.files import read_regular
 from fer_edge.system.opencv_setup import set_up_opencv
@@ -76,7 +76,7 @@ def read_model(path: Path) -> ModelFile:
         ) from None
     if not data:
         raise _refusal(path, "it is empty")
-    digest = hashlib.sha256(data).hexdigest()
+    digest = bytes_sha256(data)
     return ModelFile(path, np.frombuffer(data, np.uint8), digest, KNOWN_FILES.get(digest))
 
 
